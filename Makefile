@@ -1,0 +1,52 @@
+# Two commands set everything up on a fresh machine: `make demo` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# uv builds the environment; where it is not installed it comes into .uv/.
+UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
+# pyenv hides the interpreters it has unless they are selected: select all of them.
+PYENVS := $(shell pyenv versions --bare 2>/dev/null | paste -sd:)
+RUN := .venv/bin/
+DEMO ?= demo
+PYTHON_VERSION ?= 3.12
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv
+
+.venv/.ready: requirements.lock pyproject.toml $(filter .uv/bin/uv,$(UV))
+	$(if $(PYENVS),PYENV_VERSION=$(PYENVS)) $(UV) venv --quiet --clear --python $(PYTHON_VERSION) .venv
+	$(UV) pip install --quiet --python .venv/bin/python --compile-bytecode -r requirements.lock
+	$(UV) pip install --quiet --python .venv/bin/python --no-deps -e .
+	touch $@
+
+setup: .venv/.ready ## Make .venv with the locked environment.
+
+demo: .venv/.ready ## Simulate, ingest, train, predict, report; everything lands in demo/.
+	$(RUN)thermocube demo $(DEMO)
+
+test: .venv/.ready ## Run the tests.
+	$(RUN)python -m pytest
+
+test-faults: .venv/.ready ## Run the long tests: kill storms and studies.
+	$(RUN)python -m pytest -m slow
+
+lint: .venv/.ready ## Check style and formatting.
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+
+types: .venv/.ready ## Check types.
+	$(RUN)mypy
+
+lock: $(filter .uv/bin/uv,$(UV)) ## Resolve the environment anew.
+	$(UV) pip compile --quiet --universal --python-version 3.12 --no-emit-index-url \
+	  --no-annotate --custom-compile-command "make lock" --upgrade \
+	  --extra train --extra plot --extra dev -o requirements.lock pyproject.toml
+
+clean: ## Remove what was built; cubes and models of your own stay.
+	rm -rf .venv .uv .hypothesis .mypy_cache .ruff_cache demo
+
+.PHONY: help setup demo test test-faults lint types lock clean

@@ -1,0 +1,168 @@
+"""The grid of a region: one GeoBox, chosen once, compared whole before every write."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from cube.errors import GridError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from odc.geo.crs import CRS
+    from odc.geo.geobox import GeoBox
+
+
+def utm_crs(bbox: tuple[float, float, float, float]) -> CRS:
+    """Pick the WGS 84 UTM zone under the centre of a lon/lat box.
+
+    Parameters
+    ----------
+    bbox
+        West, south, east, north in degrees.
+    """
+    from odc.geo.crs import CRS
+
+    west, south, east, north = bbox
+    return CRS.utm((west + east) / 2, (south + north) / 2)
+
+
+def region_grid(
+    bbox: tuple[float, float, float, float],
+    crs: str | None,
+    resolution: float,
+    anchor: tuple[float, float] | None = None,
+) -> GeoBox:
+    """Build the north-up grid that covers a lon/lat box.
+
+    Parameters
+    ----------
+    bbox
+        West, south, east, north in degrees (WGS 84).
+    crs
+        Projected CRS, or None for the UTM zone under the box's centre.
+    resolution
+        Pixel size in metres.
+    anchor
+        A pixel corner (x, y) that the grid's lines run through; by default the CRS's origin.
+        Give a tile's upper-left corner to take its pixels over unresampled.
+
+    Returns
+    -------
+    odc.geo.geobox.GeoBox
+        Snapped outwards, so that the whole box lies inside.
+    """
+    from affine import Affine
+    from odc.geo.crs import CRS
+    from odc.geo.geobox import GeoBox
+    from rasterio.warp import transform_bounds
+
+    target = CRS(crs) if crs else utm_crs(bbox)
+    if not target.projected:
+        raise GridError(
+            f"the grid's CRS {target} is geographic; a cube's pixels are metres: "
+            "give a projected CRS, or leave `crs` out for the UTM zone"
+        )
+    west, south, east, north = transform_bounds("EPSG:4326", target.to_wkt(), *bbox, densify_pts=51)
+    x0, y0 = anchor or (0.0, 0.0)
+    left = x0 + math.floor((west - x0) / resolution) * resolution
+    right = x0 + math.ceil((east - x0) / resolution) * resolution
+    bottom = y0 + math.floor((south - y0) / resolution) * resolution
+    top = y0 + math.ceil((north - y0) / resolution) * resolution
+    shape = (round((top - bottom) / resolution), round((right - left) / resolution))
+    return GeoBox(shape, Affine(resolution, 0, left, 0, -resolution, top), target)
+
+
+def to_attrs(grid: GeoBox) -> dict[str, Any]:
+    """Describe a grid as JSON-able attributes (GeoZarr ``proj:`` names)."""
+    epsg = grid.crs.to_epsg() if grid.crs else None
+    return {
+        "proj:code": f"EPSG:{epsg}" if epsg else None,
+        "proj:wkt2": grid.crs.to_wkt() if grid.crs else None,
+        "proj:transform": list(grid.affine)[:6],
+        "proj:shape": list(grid.shape),
+    }
+
+
+def from_attrs(attrs: dict[str, Any]) -> GeoBox:
+    """Rebuild the grid written by `to_attrs`."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    crs = attrs.get("proj:code") or attrs["proj:wkt2"]
+    height, width = attrs["proj:shape"]
+    return GeoBox((height, width), Affine(*attrs["proj:transform"]), crs)
+
+
+def describe(grid: GeoBox) -> str:
+    """Name a grid in a line: CRS, size in pixels, pixel size, upper-left corner."""
+    height, width = grid.shape
+    step = grid.affine.a
+    return (
+        f"{grid.crs}, {width} x {height} px (x by y) of {step:g} m, "
+        f"upper left ({grid.affine.c:.2f}, {grid.affine.f:.2f})"
+    )
+
+
+def require_same(expected: GeoBox, found: GeoBox, where: str) -> None:
+    """Refuse a layer that does not lie exactly on the expected grid.
+
+    Raises
+    ------
+    GridError
+        Naming both grids.
+    """
+    same = (
+        expected.crs == found.crs
+        and tuple(expected.shape) == tuple(found.shape)
+        and expected.affine.almost_equals(found.affine, precision=1e-6)
+    )
+    if not same:
+        raise GridError(
+            f"{where}: the layer lies on another grid than the cube.\n"
+            f"  cube : {describe(expected)}\n  layer: {describe(found)}\n"
+            "Reproject the layer, or ingest it into a region of its own."
+        )
+
+
+def grid_of(data: xr.Dataset | xr.DataArray) -> GeoBox:
+    """Read the grid that data lie on from their ``x``, ``y`` and grid-mapping coordinates.
+
+    Parameters
+    ----------
+    data
+        With regular ``x`` and ``y`` coordinates, pixel centres, and a CF grid mapping.
+
+    Raises
+    ------
+    GridError
+        If a coordinate or the CRS is missing, or the pixels are not evenly spaced.
+    """
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    mapping = data.attrs.get("grid_mapping") or data.encoding.get("grid_mapping") or "spatial_ref"
+    missing = [name for name in ("y", "x", mapping) if name not in data.coords]
+    if missing:
+        raise GridError(f"the data carry no coordinate {missing[0]!r}, so their grid is unknown")
+    attrs = data.coords[mapping].attrs
+    crs = attrs.get("crs_wkt") or attrs.get("spatial_ref")
+    if not crs:
+        raise GridError(f"the grid mapping {mapping!r} of the data names no CRS")
+    (dx, left), (dy, top) = (_axis(data.coords[name]) for name in ("x", "y"))
+    return GeoBox((data.sizes["y"], data.sizes["x"]), Affine(dx, 0, left, 0, dy, top), crs)
+
+
+def _axis(coordinate: xr.DataArray) -> tuple[float, float]:
+    """Step and outer edge of the first pixel along one axis."""
+    import numpy as np
+
+    centres = np.asarray(coordinate.values, float)
+    if len(centres) > 1:
+        step = float(centres[-1] - centres[0]) / (len(centres) - 1)
+    else:
+        step = float(coordinate.attrs.get("resolution", 0.0))
+    even = centres[:1] + step * np.arange(len(centres))
+    if not step or not len(centres) or abs(even - centres).max() > abs(step) * 1e-3:
+        raise GridError(f"the pixels along {coordinate.name!r} are not evenly spaced")
+    return step, float(centres[0]) - step / 2

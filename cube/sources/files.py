@@ -1,0 +1,86 @@
+"""Opening rasters, and saying what is wrong with those that do not open."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cube.errors import GranuleError
+
+_SNIFF = 65_536
+_RASTER_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+
+# `warnings.catch_warnings` swaps process-wide state: two threads inside it at once can leave
+# the filters of one behind for good.
+_warnings_lock = threading.Lock()
+
+
+@contextmanager
+def opened(href: str | Path, layer: str) -> Iterator[Any]:
+    """Open a raster with rasterio; close it at the end of the ``with`` block.
+
+    Whether a missing georeference matters is for the caller to say, so GDAL's warning about it
+    is held back.
+
+    Raises
+    ------
+    GranuleError
+        ``not_a_raster``, ``truncated`` or ``unreadable``, naming file and layer.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+
+    try:
+        with _warnings_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            src = rasterio.open(href)
+    except RasterioIOError as error:
+        raise _cannot_open(href, layer, error) from error
+    with src:
+        yield src
+
+
+def _cannot_open(href: str | Path, layer: str, error: Exception) -> GranuleError:
+    where = label(href, layer)
+    path = Path(href)
+    if not path.is_file():
+        return GranuleError(f"{where}: cannot be opened ({cause(error)})")
+    with path.open("rb") as file:
+        head = file.read(_SNIFF)
+    if not head:
+        return GranuleError(f"{where}: the file is empty; download it again", kind="truncated")
+    if b"<html" in head[:4096].lower() or b"<!doctype html" in head[:4096].lower():
+        return GranuleError(f"{where}: {_web_page(head.lower())}", kind="not_a_raster")
+    if head.startswith(_RASTER_MAGIC):
+        return GranuleError(
+            f"{where}: begins like a raster but is cut short or damaged ({cause(error)}); "
+            "download it again",
+            kind="truncated",
+        )
+    return GranuleError(f"{where}: not in any raster format that GDAL knows", kind="not_a_raster")
+
+
+def _web_page(head: bytes) -> str:
+    login = any(word in head for word in (b"login", b"log in", b"sign in", b"password"))
+    looks = (
+        "it looks like a login page, so the download was not signed in"
+        if login
+        else "probably a server's error message"
+    )
+    return f"an HTML page saved under a raster's name; {looks}; download the file again"
+
+
+def cause(error: BaseException) -> str:
+    """GDAL's own words for an error, on one line."""
+    inner = error.__cause__ or error
+    return " ".join(str(inner).split())
+
+
+def label(href: str | Path, layer: str) -> str:
+    """Name a file and its layer in a message."""
+    name = str(href).rsplit("/", 1)[-1]
+    return f"{name} (layer {layer})" if layer else name

@@ -1,0 +1,122 @@
+"""Where a cube's bytes lie: a local folder or an object store, behind one seam."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cube.errors import CubeLockedError, CubeNotFoundError, StoreError
+
+if TYPE_CHECKING:
+    import icechunk
+
+LOCK_TIMEOUT = 900.0
+"""Seconds that a writer waits for another one before it gives up."""
+
+
+def is_url(location: str) -> bool:
+    """Tell an object-store URL from a local path."""
+    return "://" in location
+
+
+def storage(location: str, options: Mapping[str, Any] | None = None) -> icechunk.Storage:
+    """Describe the place to Icechunk.
+
+    Parameters
+    ----------
+    location
+        A path, or ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
+    options
+        Keyword arguments of Icechunk's storage, such as ``endpoint_url``, ``region``,
+        ``allow_http``. Credentials come from the environment or the cloud's own places.
+
+    Raises
+    ------
+    StoreError
+        For another kind of URL, or options the storage does not know.
+    """
+    import icechunk
+
+    # A local store is only ever committed to under `write_lock`, which is what
+    # Icechunk's warning about local folders asks for.
+    icechunk.set_logs_filter("error")
+    if not is_url(location):
+        return icechunk.local_filesystem_storage(location)
+    url = urlsplit(location)
+    makers = {"s3": icechunk.s3_storage, "gs": icechunk.gcs_storage}
+    if url.scheme not in makers:
+        raise StoreError(
+            f"no cube can be kept at {location}: give a local path, s3://bucket/prefix or "
+            "gs://bucket/prefix"
+        )
+    settings = {"from_env": True, **(options or {})}
+    try:
+        return makers[url.scheme](bucket=url.netloc, prefix=url.path.strip("/"), **settings)
+    except TypeError as error:
+        raise StoreError(f"storage_options for {location} are not understood: {error}") from error
+
+
+def open_repository(
+    location: str, options: Mapping[str, Any] | None = None, *, create: bool = False
+) -> icechunk.Repository:
+    """Open the Icechunk repository at a place.
+
+    Raises
+    ------
+    CubeNotFoundError
+        If there is none and `create` is False.
+    StoreError
+        If the place cannot be reached or is not a cube.
+    """
+    import icechunk
+
+    place = storage(location, options)
+    try:
+        if icechunk.Repository.exists(place):
+            return icechunk.Repository.open(place)
+        if create:
+            return icechunk.Repository.create(place)
+    except icechunk.IcechunkError as error:
+        raise StoreError(f"the cube at {location} cannot be opened: {error}") from error
+    raise CubeNotFoundError(
+        f"there is no cube at {location}; `thermocube ingest REGION.toml` makes one"
+    )
+
+
+@contextmanager
+def write_lock(location: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+    """Hold the right to commit.
+
+    A local folder has no conditional write, so two committers would lose each other's commits
+    without an error; an advisory file lock beside the folder keeps them apart and is let go by
+    the system when its holder dies. Object stores need no lock.
+
+    Raises
+    ------
+    CubeLockedError
+        If another job held the lock for longer than `timeout` seconds.
+    """
+    if is_url(location):
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    path = Path(f"{location.rstrip('/')}.lock")
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise CubeLockedError(
+            f"another job has been writing to {location} for more than {timeout:g} s "
+            f"(lock file {path}); wait for it, or stop it, and run again: nothing is lost"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"cannot write beside {location}: {error}") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,323 @@
+"""The cube: open it, read it lazily, change it in transactions, and see who changed what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cube import grid as grids
+from cube import timeline
+from cube.errors import CubeNotFoundError, SelectionError, StoreError
+from cube.ledger import Ledger
+from cube.region import Region
+from cube.storage import open_repository, write_lock
+from cube.version import code_version
+
+if TYPE_CHECKING:
+    import icechunk
+    import xarray as xr
+    import zarr
+    from odc.geo.geobox import GeoBox
+
+SCHEMA_VERSION = 1
+BRANCH = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One entry of a cube's history."""
+
+    id: str
+    time: datetime
+    message: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Cube:
+    """One region's datacube.
+
+    Reading is lazy and always from one snapshot: what another job commits meanwhile is seen
+    after `refresh` only, and never in part.
+
+    Parameters
+    ----------
+    repository
+        Open Icechunk repository.
+    location
+        Where it lies, for messages and for the write lock.
+    snapshot
+        Snapshot to read; the newest by default.
+    """
+
+    def __init__(
+        self, repository: icechunk.Repository, location: str, snapshot: str | None = None
+    ) -> None:
+        self._repository = repository
+        self.location = location
+        self.snapshot = snapshot or repository.lookup_branch(BRANCH)
+        self._session = repository.readonly_session(snapshot_id=self.snapshot)
+
+    @classmethod
+    def open(
+        cls, where: str | Path | Region, *, storage_options: Mapping[str, Any] | None = None
+    ) -> Cube:
+        """Open a cube by its place, its region file or its region.
+
+        Parameters
+        ----------
+        where
+            Path or URL of the cube, path of a region file (``.toml``), or a `Region`.
+        storage_options
+            For an object store, when `where` is a URL; a region brings its own.
+
+        Raises
+        ------
+        CubeNotFoundError
+            If there is no cube.
+        """
+        if not isinstance(where, Region) and str(where).endswith(".toml"):
+            where = Region.load(where)
+        if isinstance(where, Region):
+            where, storage_options = where.location, where.storage_options
+        location = str(where)
+        cube = cls(open_repository(location, storage_options), location)
+        if "proj:transform" not in cube.attrs:
+            raise CubeNotFoundError(f"the Icechunk repository at {location} holds no cube")
+        return cube
+
+    @classmethod
+    def create(cls, region: Region) -> Cube:
+        """Open a region's cube, making it if it is not there.
+
+        Raises
+        ------
+        GridError
+            If a cube is there and lies on another grid than the region file says.
+        StoreError
+            If the cube's bands are not those of the region file.
+        """
+        with write_lock(region.location):
+            repository = open_repository(region.location, region.storage_options, create=True)
+            cube = cls(repository, region.location)
+            fresh = "proj:transform" not in cube.attrs
+        if fresh:
+            with cube.transaction(f"create cube of region {region.name}", {}) as change:
+                change.set_attrs(_root_attrs(region))
+                for modality in region.modalities:
+                    timeline.create(change.session, modality, region.bands(modality), region.grid)
+        cube._agree_with(region)
+        return cube
+
+    def _agree_with(self, region: Region) -> None:
+        grids.require_same(self.grid, region.grid, f"region {region.name!r}, cube {self.location}")
+        missing = [name for name in region.modalities if name not in self.groups()]
+        if missing:
+            with self.transaction(f"add {', '.join(missing)}", {}) as change:
+                for name in missing:
+                    timeline.create(change.session, name, region.bands(name), region.grid)
+        for name in region.modalities:
+            stored = [str(band) for band in self.dataset(name, chunks=None)["band"].values]
+            wanted = [band.name for band in region.bands(name)]
+            if stored != wanted:
+                raise StoreError(
+                    f"the cube at {self.location} holds {name} bands {stored}, the region file "
+                    f"asks for {wanted}; bands cannot change in a cube that is there: give the "
+                    "region another `store` and ingest anew"
+                )
+
+    def refresh(self) -> Cube:
+        """Move on to the newest snapshot, in place."""
+        self.snapshot = self._repository.lookup_branch(BRANCH)
+        self._session = self._repository.readonly_session(snapshot_id=self.snapshot)
+        return self
+
+    def at(self, snapshot: str) -> Cube:
+        """The same cube as it was at an earlier snapshot."""
+        return Cube(self._repository, self.location, snapshot)
+
+    @property
+    def session(self) -> icechunk.Session:
+        """The read-only session behind this view; ``session.store`` opens with ``xr.open_zarr``."""
+        return self._session
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Attributes of the root group."""
+        import zarr
+        from zarr.errors import GroupNotFoundError
+
+        try:
+            group = zarr.open_group(self._session.store, mode="r", zarr_format=3)
+        except (FileNotFoundError, GroupNotFoundError):
+            return {}
+        return dict(group.attrs)
+
+    @property
+    def name(self) -> str:
+        """Name of the region."""
+        return str(self.attrs["name"])
+
+    @property
+    def grid(self) -> GeoBox:
+        """The grid of all full-resolution layers."""
+        return grids.from_attrs(self.attrs)
+
+    def groups(self) -> list[str]:
+        """Paths of the groups that hold arrays, e.g. ``thermal``, ``predictions/unet``."""
+        import zarr
+
+        root = zarr.open_group(self._session.store, mode="r", zarr_format=3)
+        found = [path for path, node in root.members(max_depth=None) if _holds_arrays(node)]
+        return sorted(found)
+
+    def dataset(self, group: str, chunks: Mapping[str, int] | None = {}) -> xr.Dataset:  # noqa: B006
+        """Open a group lazily.
+
+        Parameters
+        ----------
+        group
+            ``thermal``, ``labels``, ``predictions/<run>``, ...
+        chunks
+            Dask chunks; by default those of the store. None reads without Dask, lazily still.
+
+        Raises
+        ------
+        SelectionError
+            If the cube has no such group.
+        """
+        import xarray as xr
+
+        if group not in self.groups():
+            there = ", ".join(self.groups()) or "nothing yet"
+            raise SelectionError(f"cube {self.location} has no group {group!r}; it has {there}")
+        return xr.open_zarr(self._session.store, group=group, chunks=chunks, consolidated=False)
+
+    def select(self, modality: str, **rules: Any) -> xr.Dataset:
+        """Select scenes and bands of a modality; see `cube.select.select` for the rules."""
+        from cube.select import select
+
+        return select(self.dataset(modality), **rules)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of every granule."""
+        if "ledger" not in self.groups():
+            return Ledger()
+        return Ledger.from_dataset(self.dataset("ledger", chunks=None))
+
+    def history(self) -> list[Commit]:
+        """Commits, newest first, back to the beginning."""
+        return [
+            Commit(entry.id, entry.written_at, entry.message, dict(entry.metadata))
+            for entry in self._repository.ancestry(snapshot_id=self.snapshot)
+        ]
+
+    @contextmanager
+    def transaction(self, message: str, lineage: Mapping[str, Any]) -> Iterator[Transaction]:
+        """Change the cube; all of it becomes visible at the end, or nothing.
+
+        Parameters
+        ----------
+        message
+            One line for the history.
+        lineage
+            What the change was made from; kept in the commit's metadata.
+        """
+        with write_lock(self.location):
+            change = Transaction(self._repository.writable_session(BRANCH))
+            yield change
+            if change.session.has_uncommitted_changes:
+                change.session.commit(message, {**lineage, "code": code_version()})
+        self.refresh()
+
+    def __repr__(self) -> str:
+        return f"<Cube {self.location} @ {self.snapshot}>"
+
+
+class Transaction:
+    """A change in the making."""
+
+    def __init__(self, session: icechunk.Session) -> None:
+        self.session = session
+        self.base = session.snapshot_id
+        """Snapshot that the change starts from."""
+
+    def set_attrs(self, attrs: Mapping[str, Any]) -> None:
+        """Set attributes of the root group."""
+        import zarr
+
+        zarr.open_group(self.session.store, mode="a", zarr_format=3).attrs.update(attrs)
+
+    def write(self, group: str, dataset: xr.Dataset) -> None:
+        """Replace a whole group by a dataset."""
+        self._to_zarr(group, dataset, {}, compute=True)
+
+    def template(self, group: str, dataset: xr.Dataset, chunks: Mapping[str, int]) -> None:
+        """Replace a group by coordinates and empty arrays, to be filled through `array`.
+
+        Parameters
+        ----------
+        group
+            Path of the group.
+        dataset
+            Data variables must be Dask arrays; they are not computed.
+        chunks
+            Chunk length by dimension, for all data variables.
+        """
+        self._to_zarr(group, dataset, chunks, compute=False)
+
+    def _to_zarr(
+        self, group: str, dataset: xr.Dataset, chunks: Mapping[str, int], *, compute: bool
+    ) -> None:
+        encoding: dict[str, dict[str, Any]] = {}
+        for name, variable in dataset.data_vars.items():
+            if variable.ndim == 0:
+                continue
+            encoding[str(name)] = {"compressors": timeline.codecs()}
+            if chunks:
+                sizes = zip(variable.dims, variable.shape, strict=True)
+                encoding[str(name)]["chunks"] = tuple(
+                    min(chunks.get(str(dim), size), size) for dim, size in sizes
+                )
+        dataset.to_zarr(
+            self.session.store,
+            group=group,
+            mode="w",
+            encoding=encoding,
+            consolidated=False,
+            compute=compute,
+        )
+
+    def array(self, path: str) -> zarr.Array[Any]:
+        """Open an array for writing; write whole chunks only."""
+        import zarr
+
+        return zarr.open_array(
+            self.session.store, path=path, mode="r+", config={"write_empty_chunks": True}
+        )
+
+    def delete(self, group: str) -> None:
+        """Remove a group with all it holds."""
+        import zarr
+
+        root = zarr.open_group(self.session.store, mode="r+", zarr_format=3)
+        del root[group]
+
+
+def _root_attrs(region: Region) -> dict[str, Any]:
+    return {
+        "name": region.name,
+        "title": f"thermocube of region {region.name}",
+        "Conventions": "CF-1.11",
+        "schema_version": SCHEMA_VERSION,
+        "bbox": list(region.area.bbox),
+        **grids.to_attrs(region.grid),
+    }
+
+
+def _holds_arrays(node: Any) -> bool:
+    return hasattr(node, "array_keys") and any(True for _ in node.array_keys())

@@ -1,0 +1,282 @@
+"""Scenes on the time axis: a modality's arrays, kept in order of time whatever comes when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cube.bands import MODALITIES, Band
+from cube.errors import StoreError
+from cube.quality import FLAG_ATTRS, NO_PRODUCT_QC, Flag
+from cube.scene import Coverage, Reading
+
+if TYPE_CHECKING:
+    import icechunk
+    import xarray as xr
+    import zarr
+    from odc.geo.geobox import GeoBox
+
+CHUNK = 256
+"""Side of a spatial chunk in pixels: the unit of writing is one scene x one chunk."""
+
+LAYERS = ("imagery", "qc", "product_qc")
+
+SCENE_COORDS: dict[str, dict[str, Any]] = {
+    "granules": {"long_name": "granules of the scene, separated by spaces"},
+    "platform": {"long_name": "platform", "standard_name": "platform_name"},
+    "cloud_fraction": {"long_name": "cloudy share of the measured pixels", "units": "1"},
+    "bad_fraction": {"long_name": "otherwise invalid share of the measured pixels", "units": "1"},
+    "valid_fraction": {"long_name": "valid share of the region", "units": "1"},
+    "sun_elevation": {
+        "long_name": "sun elevation at the region's centre",
+        "standard_name": "solar_elevation_angle",
+        "units": "degree",
+    },
+    "local_solar_time": {"long_name": "apparent solar time at the region's centre", "units": "h"},
+}
+_TEXT = ("granules", "platform")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """What is written for one scene."""
+
+    time: datetime
+    reading: Reading
+    granules: tuple[str, ...]
+    platform: str
+    coverage: Coverage
+    sun_elevation: float
+    local_solar_time: float
+
+    @property
+    def coords(self) -> dict[str, str | float]:
+        """Values of the scene coordinates, by name."""
+        return {
+            "granules": " ".join(self.granules),
+            "platform": self.platform,
+            "cloud_fraction": self.coverage.cloud_fraction,
+            "bad_fraction": self.coverage.bad_fraction,
+            "valid_fraction": self.coverage.valid_fraction,
+            "sun_elevation": self.sun_elevation,
+            "local_solar_time": self.local_solar_time,
+        }
+
+
+def milliseconds(time: datetime) -> int:
+    """A time as the cube keeps it: whole milliseconds since 1970, UTC."""
+    return round(time.astimezone(UTC).timestamp() * 1000)
+
+
+def codecs() -> tuple[Any, ...]:
+    """The compressors of every array: zstd with shuffle, then a checksum.
+
+    Without the checksum a flipped bit inside a zstd chunk comes back as data; with it, it raises.
+    """
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    return (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
+
+
+def create(
+    session: icechunk.Session, modality: str, bands: Sequence[Band], grid: GeoBox
+) -> None:
+    """Write the empty arrays and coordinates of a modality's group."""
+    template = _template(modality, bands, grid)
+    side_y, side_x = (min(CHUNK, side) for side in grid.shape)
+    space = (side_y, side_x)
+    encoding: dict[str, dict[str, Any]] = {
+        "imagery": {"chunks": (1, len(bands), *space), "fill_value": np.nan},
+        "qc": {"chunks": (1, *space), "fill_value": int(Flag.MISSING)},
+        "product_qc": {"chunks": (1, *space), "fill_value": NO_PRODUCT_QC},
+        "time": {
+            "units": "milliseconds since 1970-01-01",
+            "calendar": "proleptic_gregorian",
+            "dtype": "int64",
+            "chunks": (4096,),
+        },
+    }
+    for name in SCENE_COORDS:
+        encoding[name] = {"chunks": (4096,)}
+    for name in (*LAYERS, "time", *SCENE_COORDS):
+        encoding[name]["compressors"] = codecs()
+    template.to_zarr(
+        session.store, group=modality, mode="w-", encoding=encoding, consolidated=False
+    )
+
+
+def _template(modality: str, bands: Sequence[Band], grid: GeoBox) -> xr.Dataset:
+    import xarray as xr
+    from odc.geo.xr import xr_coords
+
+    height, width = grid.shape
+    text = np.dtypes.StringDType()
+    pixels = {"grid_mapping": "spatial_ref"}
+    layers = {
+        "imagery": (
+            ("time", "band", "y", "x"),
+            np.empty((0, len(bands), height, width), np.float32),
+            {"long_name": MODALITIES[modality].title, "ancillary_variables": "qc", **pixels},
+        ),
+        "qc": (("time", "y", "x"), np.empty((0, height, width), np.uint8), FLAG_ATTRS | pixels),
+        "product_qc": (
+            ("time", "y", "x"),
+            np.empty((0, height, width), np.int32),
+            {
+                "long_name": "quality word as delivered by the product",
+                "comment": f"{NO_PRODUCT_QC} where the product gave none",
+                **pixels,
+            },
+        ),
+    }
+    coords: dict[str, Any] = {
+        "time": (
+            "time",
+            np.empty(0, "datetime64[ns]"),
+            {"standard_name": "time", "long_name": "start of the overpass, UTC"},
+        ),
+        "band": ("band", np.array([band.name for band in bands], text)),
+        "band_units": ("band", np.array([band.units for band in bands], text)),
+        "band_long_name": ("band", np.array([band.long_name for band in bands], text)),
+        **{name: value for name, value in xr_coords(grid).items()},
+    }
+    for name, attrs in SCENE_COORDS.items():
+        empty = np.empty(0, text) if name in _TEXT else np.empty(0, np.float64)
+        coords[name] = ("time", empty, attrs)
+    title = {"title": MODALITIES[modality].title, "Conventions": "CF-1.11"}
+    return xr.Dataset(layers, coords, title)
+
+
+def apply(
+    session: icechunk.Session, modality: str, remove: Iterable[datetime], insert: Sequence[Step]
+) -> None:
+    """Take scenes out of a group and put scenes in, keeping it in order of time.
+
+    Scenes that only change place are not rewritten: their chunks are re-indexed, so a late scene
+    costs no more than a new one.
+
+    Parameters
+    ----------
+    session
+        Writable; nothing is visible to readers before it commits.
+    modality
+        Name of the group.
+    remove
+        Times to take out; times that are not there are ignored.
+    insert
+        Scenes to put in, in any order.
+
+    Raises
+    ------
+    StoreError
+        If two scenes would stand at the same time.
+    """
+    group = _open(session, modality)
+    old = np.asarray(group["time"][:], dtype=np.int64)
+    gone = {milliseconds(time) for time in remove}
+    kept = [int(time) for time in old if int(time) not in gone]
+    steps = {milliseconds(step.time): step for step in insert}
+    if len(steps) < len(insert) or steps.keys() & set(kept):
+        clash = sorted(steps.keys() & set(kept)) or sorted(steps)
+        raise StoreError(
+            f"two {modality} scenes would stand at {datetime.fromtimestamp(clash[0] / 1000, UTC)}; "
+            "every scene needs a time of its own"
+        )
+    new = sorted([*kept, *steps])
+    place = {time: index for index, time in enumerate(new)}
+    moves = {index: place[int(time)] for index, time in enumerate(old) if int(time) in place}
+    _move_layers(session, group, modality, len(old), len(new), moves, set(kept))
+    for time, step in steps.items():
+        _write_layers(group, place[time], step.reading)
+    _write_coords(group, old, new, steps)
+
+
+def _open(session: icechunk.Session, modality: str) -> zarr.Group:
+    import zarr
+
+    return zarr.open_group(session.store, path=modality, mode="r+", zarr_format=3)
+
+
+def _layer(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    import zarr
+
+    # Chunks that hold nothing but fill are written all the same: a chunk that is absent then
+    # always means damage, and re-indexing never meets a hole.
+    return zarr.open_array(
+        group.store, path=f"{group.path}/{name}", mode="r+", config={"write_empty_chunks": True}
+    )
+
+
+def _move_layers(
+    session: icechunk.Session,
+    group: zarr.Group,
+    modality: str,
+    before: int,
+    after: int,
+    moves: dict[int, int],
+    kept: set[int],
+) -> None:
+    moved = any(source != target for source, target in moves.items())
+
+    def forward(index: Iterable[int]) -> list[int] | None:
+        time, *rest = index
+        # A removed scene's chunks stay where they are: each place is overwritten by what moves
+        # or is written there, or falls off the end.
+        return [moves[time], *rest] if time in moves else None
+
+    for name in LAYERS:
+        layer = _layer(group, name)
+        if after > before:
+            layer.resize((after, *layer.shape[1:]))
+        if moved:
+            session.reindex_array(f"/{modality}/{name}", forward)
+        if after < before:
+            layer.resize((after, *layer.shape[1:]))
+
+
+def _write_layers(group: zarr.Group, index: int, reading: Reading) -> None:
+    for name in LAYERS:
+        _layer(group, name)[index] = getattr(reading, name)
+
+
+def _write_coords(
+    group: zarr.Group, old: np.ndarray, new: Sequence[int], steps: dict[int, Step]
+) -> None:
+    index = {int(time): position for position, time in enumerate(old)}
+    for name in SCENE_COORDS:
+        array = group[name]
+        before = np.asarray(array[:])
+        values = [
+            steps[time].coords[name] if time in steps else before[index[time]] for time in new
+        ]
+        array.resize((len(new),))
+        array[:] = np.array(values, dtype=before.dtype)
+    time = group["time"]
+    time.resize((len(new),))
+    time[:] = np.array(new, dtype=np.int64)
+
+
+def read_step(session: icechunk.Session, modality: str, time: datetime) -> Reading:
+    """Read one stored scene back as a reading.
+
+    Raises
+    ------
+    StoreError
+        If there is no scene at that time.
+    """
+    group = _open(session, modality) if not session.read_only else _open_read(session, modality)
+    times = np.asarray(group["time"][:], dtype=np.int64)
+    found = np.flatnonzero(times == milliseconds(time))
+    if found.size == 0:
+        raise StoreError(f"the cube holds no {modality} scene at {time}")
+    return Reading(*(np.asarray(group[name][int(found[0])]) for name in LAYERS))
+
+
+def _open_read(session: icechunk.Session, modality: str) -> zarr.Group:
+    import zarr
+
+    return zarr.open_group(session.store, path=modality, mode="r", zarr_format=3)
