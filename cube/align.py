@@ -107,7 +107,11 @@ def on_dates_of(
 
 def deferred(dataset: xr.Dataset) -> xr.Dataset:
     """Back the pixels by Dask if they are not, so that arithmetic on them stays lazy."""
-    return dataset if dataset["imagery"].chunks is not None else dataset.chunk(time=1)
+    if dataset["imagery"].chunks is not None:
+        return dataset
+    layers = {name: layer for name, layer in dataset.data_vars.items() if "time" in layer.dims}
+    # Only the pixels: scene coordinates stay what they are, small and looked at often.
+    return dataset.assign({name: layer.variable.chunk(time=1) for name, layer in layers.items()})
 
 
 def _partners(

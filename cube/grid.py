@@ -51,26 +51,94 @@ def region_grid(
     -------
     odc.geo.geobox.GeoBox
         Snapped outwards, so that the whole box lies inside.
+
+    Raises
+    ------
+    GridError
+        If the CRS is not projected.
     """
-    from affine import Affine
-    from odc.geo.crs import CRS
-    from odc.geo.geobox import GeoBox
     from rasterio.warp import transform_bounds
 
-    target = CRS(crs) if crs else utm_crs(bbox)
+    target = utm_crs(bbox) if crs is None else _projected(crs)
+    bounds = transform_bounds("EPSG:4326", target.to_wkt(), *bbox, densify_pts=51)
+    return grid_of_bounds(bounds, str(target), resolution, anchor or (0.0, 0.0))
+
+
+def grid_of_bounds(
+    bounds: tuple[float, float, float, float],
+    crs: str,
+    resolution: float,
+    anchor: tuple[float, float] | None = None,
+) -> GeoBox:
+    """Build the north-up grid that covers a box given in metres.
+
+    Parameters
+    ----------
+    bounds
+        Left, bottom, right, top in metres of `crs`.
+    crs
+        Projected CRS.
+    resolution
+        Pixel size in metres.
+    anchor
+        A pixel corner (x, y) that the grid's lines run through; by default the box's upper left.
+
+    Returns
+    -------
+    odc.geo.geobox.GeoBox
+        Snapped outwards, so that the whole box lies inside.
+
+    Raises
+    ------
+    GridError
+        If the CRS is not projected.
+    """
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    target = _projected(crs)
+    left, bottom, right, top = bounds
+    x0, y0 = anchor or (left, top)
+    west, east = _down(left - x0, resolution), _up(right - x0, resolution)
+    south, north = _down(bottom - y0, resolution), _up(top - y0, resolution)
+    corner = Affine(resolution, 0, x0 + west * resolution, 0, -resolution, y0 + north * resolution)
+    return GeoBox((north - south, east - west), corner, target)
+
+
+def _projected(crs: str) -> CRS:
+    from odc.geo.crs import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        target = CRS(crs)
+    except CRSError as error:
+        raise GridError(f"{crs!r} is no coordinate system that PROJ knows: {error}") from error
     if not target.projected:
         raise GridError(
             f"the grid's CRS {target} is geographic; a cube's pixels are metres: "
             "give a projected CRS, or leave `crs` out for the UTM zone"
         )
-    west, south, east, north = transform_bounds("EPSG:4326", target.to_wkt(), *bbox, densify_pts=51)
-    x0, y0 = anchor or (0.0, 0.0)
-    left = x0 + math.floor((west - x0) / resolution) * resolution
-    right = x0 + math.ceil((east - x0) / resolution) * resolution
-    bottom = y0 + math.floor((south - y0) / resolution) * resolution
-    top = y0 + math.ceil((north - y0) / resolution) * resolution
-    shape = (round((top - bottom) / resolution), round((right - left) / resolution))
-    return GeoBox(shape, Affine(resolution, 0, left, 0, -resolution, top), target)
+    return target
+
+
+def _down(distance: float, step: float) -> int:
+    # A millionth of a pixel is rounding, not ground.
+    return math.floor(distance / step + 1e-6)
+
+
+def _up(distance: float, step: float) -> int:
+    return math.ceil(distance / step - 1e-6)
+
+
+def lonlat_bounds(grid: GeoBox) -> tuple[float, float, float, float]:
+    """West, south, east, north of a grid in degrees (WGS 84)."""
+    from rasterio.warp import transform_bounds
+
+    box = grid.boundingbox
+    bounds: tuple[float, float, float, float] = transform_bounds(
+        grid.crs.to_wkt(), "EPSG:4326", *box.bbox, densify_pts=51
+    )
+    return bounds
 
 
 def to_attrs(grid: GeoBox) -> dict[str, Any]:

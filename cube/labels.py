@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from cube.lithology import CLASS_COUNT, Lithology, parse
 from cube.polygons import Polygons, read_polygons
 from cube.sources.base import Settings
+from cube.sources.gridded import Dims, Placement
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,6 +33,9 @@ _WEIGHT_ATTRS = {
     "long_name": "weight of the label: 0 without a label, rising from a class edge to 1 inside",
     "units": "1",
 }
+
+_OF_POLYGONS = frozenset({"layer", "mapping", "unmapped", "crs", "supersampling"})
+_OF_RASTERS = frozenset({"dims", "placement"})
 
 _STRIP = 256
 """Rows rasterised at a time, so that the sub-pixels of a large region need not fit in memory."""
@@ -55,7 +59,11 @@ class LabelSettings(Settings):
     unmapped: Literal["error", "nodata"] = "error"
     """What to do with polygons whose value has no class."""
     crs: str | None = None
-    """CRS of the file's coordinates, for files that carry none or a wrong one."""
+    """CRS of the polygons' coordinates, for files that carry none or a wrong one."""
+    dims: Dims | None = None
+    """Names of a NetCDF file's dimensions, where they are not ``y`` and ``x``."""
+    placement: Placement | None = None
+    """Where the pixels of a NetCDF file without CF georeferencing lie."""
     edge_distance: Annotated[float, Field(gt=0)] = 2.0
     """Distance from a class edge, in pixels, at which a label's weight reaches 1."""
     supersampling: Annotated[int, Field(ge=1, le=25)] = 5
@@ -71,9 +79,11 @@ class LabelSettings(Settings):
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.column is None) == (self.variable is None):
-            raise ValueError(
-                "give either `column` (polygons) or `variable` (NetCDF), and not both"
-            )
+            raise ValueError("give either `column` (polygons) or `variable` (NetCDF), and not both")
+        origin, idle = ("variable", _OF_POLYGONS) if self.variable else ("column", _OF_RASTERS)
+        unused = sorted(self.model_fields_set & idle)
+        if unused:
+            raise ValueError(f"{', '.join(unused)} has no meaning together with `{origin}`")
         return self
 
     @property
@@ -138,7 +148,13 @@ def rasterise(settings: LabelSettings, grid: GeoBox) -> xr.Dataset:
     if settings.variable is not None:
         from cube.sources.netcdf import netcdf_labels
 
-        lithology = netcdf_labels(settings.location, settings.variable, grid)
+        lithology = netcdf_labels(
+            settings.location,
+            settings.variable,
+            grid,
+            dims=settings.dims,
+            placement=settings.placement,
+        )
         return _dataset(settings, grid, lithology, None, 0.0)
     polygons = read_polygons(settings, grid)
     lithology = majority(polygons.shapes, polygons.codes, grid, settings.supersampling)
@@ -168,6 +184,7 @@ def majority(shapes: np.ndarray, codes: np.ndarray, grid: GeoBox, samples: int) 
 
     height, width = grid.shape
     a, b, c, d, e, f = tuple(grid.affine)[:6]
+    present = np.union1d(codes, [Lithology.NODATA]).astype(np.uint8)
     result = np.zeros((height, width), np.uint8)
     pairs = list(zip(shapes, codes.tolist(), strict=True))
     for top in range(0, height, _STRIP):
@@ -181,8 +198,8 @@ def majority(shapes: np.ndarray, codes: np.ndarray, grid: GeoBox, samples: int) 
             dtype="uint8",
         )
         blocks = painted.reshape(-1, samples, width, samples)
-        counts = [(blocks == code).sum(axis=(1, 3), dtype=np.uint16) for code in range(CLASS_COUNT)]
-        result[top : top + rows] = np.argmax(counts, axis=0)
+        counts = [(blocks == code).sum(axis=(1, 3), dtype=np.uint16) for code in present]
+        result[top : top + rows] = present[np.argmax(counts, axis=0)]
     return result
 
 
@@ -244,7 +261,11 @@ def _dataset(
     weight = edge_weight(lithology, grid, settings.edge_distance)
     return xr.Dataset(
         {
-            "lithology": (("y", "x"), lithology, {**LITHOLOGY_ATTRS, "grid_mapping": "spatial_ref"}),
+            "lithology": (
+                ("y", "x"),
+                lithology,
+                {**LITHOLOGY_ATTRS, "grid_mapping": "spatial_ref"},
+            ),
             "weight": (("y", "x"), weight, {**_WEIGHT_ATTRS, "grid_mapping": "spatial_ref"}),
         },
         coords=xr_coords(grid),

@@ -181,7 +181,7 @@ def _bounds(grid: GeoBox, crs: str) -> _Bounds:
     from rasterio.warp import transform_bounds
 
     box = grid.boundingbox.bbox
-    west, south, east, north = transform_bounds(grid.crs.to_wkt(), crs, *box, densify_pts=51)
+    west, south, east, north = transform_bounds(str(grid.crs), crs, *box, densify_pts=51)
     return west, south, east, north
 
 
@@ -189,7 +189,7 @@ def _onto(shapes: GeoSeries, grid: GeoBox) -> GeoSeries:
     """Reproject, first adding vertices: a straight edge is not straight in another CRS."""
     from pyproj import CRS
 
-    source, target = shapes.crs, CRS.from_user_input(grid.crs.to_wkt())
+    source, target = shapes.crs, CRS.from_user_input(str(grid.crs))
     if source == target:
         return shapes
     kilometre = 0.01 if source.is_geographic else 1000 / source.axis_info[0].unit_conversion_factor
@@ -206,7 +206,7 @@ def _classes(values: pd.Series, settings: LabelSettings) -> tuple[list[int], dic
         listed = "\n".join(f"  {key!r}: {count} polygons" for key, count in unmapped.items())
         raise LabelError(
             f"label map {settings.location}: these values of {settings.column!r} have no class:\n"
-            f"{listed}\nAdd them to [labels.mapping], or set unmapped = \"nodata\"."
+            f'{listed}\nAdd them to [labels.mapping], or set unmapped = "nodata".'
         )
     return [table[key] or int(Lithology.NODATA) for key in keys], unmapped
 

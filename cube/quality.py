@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -61,7 +61,8 @@ def is_valid(qc: np.ndarray) -> np.ndarray:
     ndarray of bool
         Same shape; True where no ``BAD`` bit is set.
     """
-    return (np.asarray(qc) & np.uint8(BAD)) == 0
+    valid: np.ndarray = (np.asarray(qc) & np.uint8(BAD)) == 0
+    return valid
 
 
 def mask(dataset: xr.Dataset, *flags: str | Flag) -> xr.Dataset:
@@ -181,18 +182,8 @@ def decode_ecostress(word: np.ndarray, where: str = "ECOSTRESS QC") -> Ecostress
     ECOSTRESS Level-2 User Guide V3, Table 6.
     """
     word = np.asarray(word)
-    _refuse(word, (word < 0) | (word > 0xFFFF), "is outside the 16 bits of the word", where)
-    fields = []
-    for field in ECOSTRESS_QC:
-        value = ((word >> field.shift) & 3).astype(np.uint8)
-        for pattern, meaning in enumerate(field.meanings):
-            if meaning is None:
-                reason = (
-                    f"has {pattern:02b} in field {field.name}, which the user guide leaves open"
-                )
-                _refuse(word, value == pattern, reason, where)
-        fields.append(value)
-    return EcostressQuality(*fields)
+    _require_defined(word, where)
+    return _fields(word)
 
 
 def ecostress_flags(
@@ -235,16 +226,38 @@ def ecostress_flags(
     """
     if max_lst_error is not None and max_lst_error not in LST_ACCURACY_LIMITS:
         raise ValueError(f"max_lst_error is 2.0, 1.5 or 1.0 K, not {max_lst_error}")
-    quality = decode_ecostress(word, where)
+    word = np.asarray(word)
+    _require_defined(word, where)
+    quality = _fields(np.arange(0x10000))
     poor = ~np.isin(quality.mandatory, accept_mandatory) | (quality.data_quality == 3)
     if max_lst_error is not None:
         poor |= quality.lst_accuracy < LST_ACCURACY_LIMITS[max_lst_error]
-    return np.where(poor, np.uint8(Flag.POOR_QUALITY), np.uint8(0))
+    flags: np.ndarray = np.where(poor, np.uint8(Flag.POOR_QUALITY), np.uint8(0))[word]
+    return flags
 
 
-def _refuse(word: np.ndarray, bad: np.ndarray, reason: str, where: str) -> None:
-    if not bad.any():
-        return
+def _fields(word: np.ndarray) -> EcostressQuality:
+    return EcostressQuality(
+        *(((word >> field.shift) & 3).astype(np.uint8) for field in ECOSTRESS_QC)
+    )
+
+
+def _require_defined(word: np.ndarray, where: str) -> None:
+    outside = (word < 0) | (word > 0xFFFF)
+    if outside.any():
+        _refuse(word, outside, "is outside the 16 bits of the word", where)
+    every = np.arange(0x10000)
+    for field in ECOSTRESS_QC:
+        for pattern, meaning in enumerate(field.meanings):
+            undefined = ((every >> field.shift) & 3) == pattern
+            if meaning is None and (bad := undefined[word]).any():
+                reason = (
+                    f"has {pattern:02b} in field {field.name}, which the user guide leaves open"
+                )
+                _refuse(word, bad, reason, where)
+
+
+def _refuse(word: np.ndarray, bad: np.ndarray, reason: str, where: str) -> NoReturn:
     first = int(word[bad].flat[0])
     raise GranuleError(
         f"{where}: quality word {first} (binary {first:b}) {reason}; "

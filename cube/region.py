@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from cube.bands import MODALITIES, Band
 from cube.errors import RegionError
-from cube.grid import region_grid
+from cube.grid import grid_of_bounds, region_grid
 from cube.labels import LabelSettings
 from cube.sources import AnySource
 from cube.sources.base import Period, Settings
@@ -27,8 +27,10 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 class Area(Settings):
     """``[area]``: the ground and the grid."""
 
-    bbox: tuple[float, float, float, float]
-    """West, south, east, north in degrees (WGS 84)."""
+    bbox: tuple[float, float, float, float] | None = None
+    """West, south, east, north in degrees (WGS 84); the grid covers all of it."""
+    bounds: tuple[float, float, float, float] | None = None
+    """Instead of `bbox`: left, bottom, right, top in metres of `crs`, to match a grid exactly."""
     crs: str | None = None
     """Projected CRS of the grid; by default the UTM zone under the box's centre."""
     resolution: float = Field(default=70.0, gt=0)
@@ -36,13 +38,26 @@ class Area(Settings):
     anchor: tuple[float, float] | None = None
     """A pixel corner (x, y) the grid runs through, e.g. a tile's upper-left corner."""
 
-    @field_validator("bbox")
-    @classmethod
-    def _ordered(cls, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        west, south, east, north = box
-        if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-            raise ValueError("bbox is [west, south, east, north] in degrees, west < east, south < north")
-        return box
+    @model_validator(mode="after")
+    def _one_box(self) -> Self:
+        if (self.bbox is None) == (self.bounds is None):
+            raise ValueError("give either bbox (degrees) or bounds (metres of crs), and not both")
+        if self.bounds is not None and self.crs is None:
+            raise ValueError("bounds are metres of a CRS: give crs as well")
+        west, south, east, north = self.bbox or self.bounds or (0, 0, 0, 0)
+        if not (west < east and south < north):
+            raise ValueError("a box is [west, south, east, north], west < east and south < north")
+        if self.bbox and not (west >= -180 and south >= -90 and east <= 180 and north <= 90):
+            raise ValueError("bbox is in degrees of longitude and latitude; for metres give bounds")
+        return self
+
+    @cached_property
+    def grid(self) -> GeoBox:
+        """The grid, snapped outwards so that the whole box lies inside."""
+        if self.bounds is not None and self.crs is not None:
+            return grid_of_bounds(self.bounds, self.crs, self.resolution, self.anchor)
+        assert self.bbox is not None  # `_one_box` saw to it
+        return region_grid(self.bbox, self.crs, self.resolution, self.anchor)
 
 
 class TimeSpan(Settings):
@@ -166,11 +181,10 @@ class Region(Settings):
             region.labels.bind(folder)
         return region
 
-    @cached_property
+    @property
     def grid(self) -> GeoBox:
         """The grid all of the region's full-resolution modalities lie on."""
-        area = self.area
-        return region_grid(area.bbox, area.crs, area.resolution, area.anchor)
+        return self.area.grid
 
     @property
     def location(self) -> str:

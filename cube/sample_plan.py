@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -98,8 +98,7 @@ class SamplePlan:
 
     def part(self, name: Part) -> np.ndarray:
         """Samples of a part: int32 (n, 2), place index and time index."""
-        rows: np.ndarray = self.samples[self.samples[:, 2] == _index(name), :2]
-        return rows
+        return self.samples[self.samples[:, 2] == _index(name), :2]
 
     def mask(self, name: Part) -> np.ndarray:
         """Pixels that patches of a part cover at any date: bool (y, x)."""
@@ -108,7 +107,7 @@ class SamplePlan:
 
     def times_of(self, name: Part) -> np.ndarray:
         """Dates at which a part has samples: datetime64[ns], increasing."""
-        return self.times[np.unique(self.part(name)[:, 1])]
+        return cast(np.ndarray, self.times[np.unique(self.part(name)[:, 1])])
 
     @cached_property
     def digest(self) -> str:
@@ -160,7 +159,7 @@ class SamplePlan:
         """
         advice = "make a new plan, or take the file from a backup"
         try:
-            with np.load(Path(path), allow_pickle=False) as stored:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 header = json.loads(str(stored["header"]))
                 digest = str(stored["digest"])
                 arrays = {name: stored[name] for name in _ARRAYS}
@@ -183,7 +182,7 @@ class SamplePlan:
             )
         return plan
 
-    def require(self, dataset: xr.Dataset, labels: xr.Dataset) -> None:
+    def require(self, dataset: xr.Dataset, labels: xr.Dataset | None = None) -> None:
         """Refuse data that this plan was not made for.
 
         Parameters
@@ -191,7 +190,7 @@ class SamplePlan:
         dataset : xarray.Dataset
             With ``imagery(time, band, y, x)``; the bands may come in any order.
         labels : xarray.Dataset
-            With ``lithology(y, x)``.
+            With ``lithology(y, x)``; compared with the imagery's grid.
 
         Raises
         ------
@@ -213,7 +212,7 @@ class SamplePlan:
                 f"the sample plan is for {_span(self.times)}, "
                 f"the dataset has {_span(times)}{origin}"
             )
-        shape = common_shape(dataset, labels)
+        shape = common_shape(dataset, dataset if labels is None else labels)
         if shape != self.shape:
             raise PlanError(
                 f"the sample plan is for {self.shape[0]} x {self.shape[1]} px, the dataset has "

@@ -79,7 +79,7 @@ def make_plan(
     need = max(1, math.ceil(min_valid * patch * patch))
     blocks = np.zeros((0, 0), np.int8)
     if split.by_place:
-        blocks = assign_blocks(lithology, patch, split)
+        blocks = assign_blocks(lithology, patch, split, need)
         places, parts = place_by_blocks(lithology, blocks, patch, stride, split, need)
     else:
         places = lay_patches(np.ones(shape, bool), patch, stride)
@@ -169,7 +169,7 @@ def _part_facts(rows: np.ndarray, pixels: np.ndarray) -> dict[str, Any]:
         "samples": len(rows),
         "dates": len(np.unique(rows[:, 1])),
         "labelled_pixels": int(total),
-        "class_shares": {str(code): pixels[code] / total for code in np.flatnonzero(pixels)},
+        "class_shares": {str(code): float(pixels[code] / total) for code in np.flatnonzero(pixels)},
     }
 
 

@@ -14,6 +14,7 @@ from cube.align import align, deferred, on_dates_of
 from cube.errors import SelectionError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 __all__ = ["HOURS", "SEASONS", "align", "on_dates_of", "select"]
@@ -128,9 +129,8 @@ class _Scenes:
         self._left_out: dict[str, int] = {}
         self.asked: dict[str, Any] = {}
 
-    def rule[T](
-        self, name: str, value: T | None, test: Callable[[xr.Dataset, T], np.ndarray]
-    ) -> None:
+    def rule(self, name: str, value: Any, test: Callable[[xr.Dataset, Any], np.ndarray]) -> None:
+        """Leave out the scenes that fail a test; no value, no rule."""
         if value is None:
             return
         passed = self._keep & test(self._dataset, value)
@@ -167,7 +167,9 @@ def _with_bands(dataset: xr.Dataset, names: list[str]) -> xr.Dataset:
     known = [str(name) for name in dataset["band"].values]
     unknown = [name for name in names if name not in known]
     if unknown or not names or len(set(names)) < len(names):
-        fault = f"there is no band {unknown[0]!r}" if unknown else f"{names} names none or one twice"
+        fault = (
+            f"there is no band {unknown[0]!r}" if unknown else f"{names} names none or one twice"
+        )
         raise SelectionError(f"{fault}; the bands are {', '.join(known)}")
     return dataset.sel(band=names)
 
@@ -179,14 +181,20 @@ def _in_period(dataset: xr.Dataset, period: str | tuple[Instant, Instant]) -> np
     times = pd.DatetimeIndex(dataset["time"].values)
     keep = np.ones(len(times), bool)
     if first is not None:
-        keep &= times >= _span(first).start_time
+        keep &= times >= span(first).start_time
     if last is not None:
-        keep &= times <= _span(last).end_time
+        keep &= times <= span(last).end_time
     return keep
 
 
-def _span(value: str | datetime | np.datetime64) -> Any:
-    """The stretch of time that a date names: ``2023-06`` is the whole of June."""
+def span(value: str | datetime | np.datetime64) -> pd.Period:
+    """The stretch of time that a date names: ``2023-06`` is the whole of June.
+
+    Raises
+    ------
+    SelectionError
+        If it is no date.
+    """
     import pandas as pd
 
     try:
@@ -241,13 +249,13 @@ def _at_hours(dataset: xr.Dataset, time_of_day: str | Hours, clock: Clock) -> np
     if clock == "sun":
         if not isinstance(time_of_day, str):
             raise SelectionError('clock="sun" knows "day" and "night" only; hours need a clock')
-        return (_coordinate(dataset, "sun_elevation") > 0) == (time_of_day == "day")
+        return np.asarray((_coordinate(dataset, "sun_elevation") > 0) == (time_of_day == "day"))
     start, end = HOURS[time_of_day] if isinstance(time_of_day, str) else time_of_day
     if not (0 <= start <= 24 and 0 <= end <= 24):
         raise SelectionError(f"hours lie between 0 and 24, not {start:g} to {end:g}")
     hour = _coordinate(dataset, "local_solar_time") if clock == "solar" else _utc_hour(dataset)
     after, before = hour >= start, hour < end
-    return after & before if start <= end else after | before
+    return np.asarray(after & before if start <= end else after | before)
 
 
 def _utc_hour(dataset: xr.Dataset) -> np.ndarray:

@@ -74,7 +74,9 @@ def block_map(blocks: np.ndarray, block: int, shape: tuple[int, int]) -> np.ndar
     return blocks[np.ix_(rows, columns)]
 
 
-def assign_blocks(labels: np.ndarray, patch: int, split: SplitSettings) -> np.ndarray:
+def assign_blocks(
+    labels: np.ndarray, patch: int, split: SplitSettings, need: int = 1
+) -> np.ndarray:
     """Assign square blocks to parts so that every class has its share in every part.
 
     Validation and test are one to three rectangles of blocks each: compact pieces lose the
@@ -90,6 +92,8 @@ def assign_blocks(labels: np.ndarray, patch: int, split: SplitSettings) -> np.nd
         Side of a patch, pixels.
     split
         With `block` and `buffer` filled in.
+    need
+        Ground counts only under patches with at least so many labelled pixels.
 
     Returns
     -------
@@ -105,6 +109,7 @@ def assign_blocks(labels: np.ndarray, patch: int, split: SplitSettings) -> np.nd
     rng = np.random.default_rng(split.seed)
     lattice = (math.ceil(labels.shape[0] / split.block), math.ceil(labels.shape[1] / split.block))
     tries = int(np.clip(_PIXELS_SEARCHED // labels.size, _MIN_TRIES, _MAX_TRIES))
+    worth = window_sums(labels > 0, patch) >= need
     pieces: dict[int, list[tuple[slice, slice]]] = {}
     best, best_score = None, -math.inf
     for _ in range(tries):
@@ -112,7 +117,8 @@ def assign_blocks(labels: np.ndarray, patch: int, split: SplitSettings) -> np.nd
         redrawn = (1, 2) if best is None else ((1,), (2,), (1, 2))[rng.integers(0, 3)]
         trial = pieces | {part: _draw(rng, lattice, split.fractions[part]) for part in redrawn}
         blocks = _assigned(lattice, trial)
-        ground = _ground(block_map(blocks, split.block, labels.shape), patch, split.buffer)
+        parts = block_map(blocks, split.block, labels.shape)
+        ground = _ground(parts, worth, patch, split.buffer)
         score = _score(labels, ground, split.fractions)
         if score > best_score:
             best, best_score, pieces = blocks, score, trial
@@ -159,12 +165,12 @@ def _edge_loving(rng: np.random.Generator, last: int) -> int:
     return int(rng.integers(0, 2)) * last if ends else int(rng.integers(0, last + 1))
 
 
-def _ground(parts: np.ndarray, patch: int, buffer: int) -> list[np.ndarray]:
+def _ground(parts: np.ndarray, worth: np.ndarray, patch: int, buffer: int) -> list[np.ndarray]:
     """Ground that patches of each part can cover; test yields to none, train to both others."""
     covers, taken = {}, np.zeros(parts.shape, bool)
     for part in (2, 1, 0):
         fits = window_sums((parts == part) & ~taken, patch) == patch * patch
-        covers[part] = spread(fits, patch) > 0
+        covers[part] = spread(fits & worth, patch) > 0
         taken |= widen(covers[part], buffer)
     return [covers[part] for part in range(3)]
 

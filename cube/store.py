@@ -194,7 +194,12 @@ class Cube:
         if group not in self.groups():
             there = ", ".join(self.groups()) or "nothing yet"
             raise SelectionError(f"cube {self.location} has no group {group!r}; it has {there}")
-        return xr.open_zarr(self._session.store, group=group, chunks=chunks, consolidated=False)
+        dataset = xr.open_zarr(
+            self._session.store, group=group, chunks=chunks, consolidated=False
+        )
+        for coordinate in dataset.coords.values():
+            coordinate.load()  # small, and what selections are made by
+        return dataset
 
     def select(self, modality: str, **rules: Any) -> xr.Dataset:
         """Select scenes and bands of a modality; see `cube.select.select` for the rules."""
@@ -314,7 +319,7 @@ def _root_attrs(region: Region) -> dict[str, Any]:
         "title": f"thermocube of region {region.name}",
         "Conventions": "CF-1.11",
         "schema_version": SCHEMA_VERSION,
-        "bbox": list(region.area.bbox),
+        "bbox": list(grids.lonlat_bounds(region.grid)),
         **grids.to_attrs(region.grid),
     }
 

@@ -18,7 +18,7 @@ def centre(grid: GeoBox) -> tuple[float, float]:
     a, b, c, d, e, f = tuple(grid.affine)[:6]
     row, column = grid.shape[0] / 2, grid.shape[1] / 2
     x, y = c + a * column + b * row, f + d * column + e * row
-    longitude, latitude = transform(grid.crs.to_wkt(), "EPSG:4326", [x], [y])
+    longitude, latitude = transform(str(grid.crs), "EPSG:4326", [x], [y])
     return float(longitude[0]), float(latitude[0])
 
 

@@ -32,8 +32,11 @@ def load(path: Path, *, compiled: bool = False) -> keras.Model:
     try:
         with variables_as_arrays():
             return keras.saving.load_model(path, compile=compiled)
-    except (OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged, or holds layers not known here: {error}") from error
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        # What Keras raises depends on which of the archive's members is damaged.
+        raise ValueError(
+            f"{path} is damaged, or no network whose layers are known here: {error}"
+        ) from error
 
 
 @contextmanager

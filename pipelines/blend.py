@@ -152,7 +152,9 @@ def blend(
         for part, start in zip(window, corner.tolist(), strict=True)
     )
     if mean is None:
-        return np.full((rows.stop - rows.start, columns.stop - columns.start, 1), np.nan, np.float32)
+        return np.full(
+            (rows.stop - rows.start, columns.stop - columns.start, 1), np.nan, np.float32
+        )
     return mean[rows, columns]
 
 

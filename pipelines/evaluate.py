@@ -12,7 +12,7 @@ import numpy as np
 
 from cube.errors import ModelError, SelectionError
 from cube.lithology import CLASS_COUNT
-from cube.sampling import SamplePlan
+from cube.sampling import Part, SamplePlan
 from models.baselines import Majority, MemorisePlace
 from models.metrics import Scores, confusion, scores
 from pipelines.model_folder import ModelFolder
@@ -208,7 +208,7 @@ class _TestPart:
             for name in PREDICTORS
         }
 
-    def _maps(self, part: str) -> Iterator[tuple[np.datetime64, np.ndarray]]:
+    def _maps(self, part: Part) -> Iterator[tuple[np.datetime64, np.ndarray]]:
         """Class maps (y, x) of the run on the dates of a part, one at a time."""
         times = self.predictions["time"].values
         for index in np.flatnonzero(np.isin(times, self.plan.times_of(part))):
@@ -219,7 +219,9 @@ class _TestPart:
 def _predictions(cube: Cube, run: str) -> xr.Dataset:
     group = f"predictions/{run}"
     if group not in cube.groups():
-        runs = [name.removeprefix("predictions/") for name in cube.groups() if "predictions/" in name]
+        runs = [
+            name.removeprefix("predictions/") for name in cube.groups() if "predictions/" in name
+        ]
         raise SelectionError(
             f"cube {cube.location} has no run {run!r}; its runs are {', '.join(runs) or 'none yet'}"
         )

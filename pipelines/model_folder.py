@@ -114,8 +114,8 @@ class ModelFolder:
         wanted = (len(self.recipe.bands), len(self.recipe.classes))
         if found != wanted:
             raise ModelError(
-                f"model folder {self.path}: the network takes {found[0]} bands and gives {found[1]} "
-                f"classes, the recipe says {wanted[0]} and {wanted[1]}"
+                f"model folder {self.path}: the network takes {found[0]} bands and gives "
+                f"{found[1]} classes, the recipe says {wanted[0]} and {wanted[1]}"
             )
         return network
 

@@ -137,7 +137,7 @@ def make_plan(region: Region, found: Iterable[Granule], ledger: Ledger) -> Plan:
         for scene in group(mine, timedelta(seconds=settings.pass_gap)):
             work.append(_work(region, scene, deliveries, ledger))
     work.sort(key=lambda item: (item.scene.time, item.scene.modality))
-    notes = [*_defects(region, found, ledger), *_superseded(region, deliveries, newest, ledger)]
+    notes = [*_defects(found, ledger), *_superseded(work, ledger)]
     return Plan(tuple(work), tuple(notes))
 
 
@@ -225,7 +225,7 @@ def _scene_settings(region: Region, scene: Scene) -> str:
     return "+".join(settings_digest(region, source) for source in used)
 
 
-def _defects(region: Region, found: Sequence[Granule], ledger: Ledger) -> list[Row]:
+def _defects(found: Sequence[Granule], ledger: Ledger) -> list[Row]:
     rows = []
     for granule in found:
         known = ledger.get(granule.id)
@@ -238,22 +238,19 @@ def _defects(region: Region, found: Sequence[Granule], ledger: Ledger) -> list[R
     return rows
 
 
-def _superseded(
-    region: Region,
-    deliveries: Mapping[str, tuple[Granule, ...]],
-    newest: Sequence[Granule],
-    ledger: Ledger,
-) -> list[Row]:
-    """Older versions that were never used; those in use are noted when their scene is replaced."""
-    used = {granule.key: granule for granule in newest}
-    rows = []
-    for key, versions in deliveries.items():
-        for granule in versions:
-            known = ledger.get(granule.id)
-            if granule.id == used[key].id or (known and known.status in {*SETTLED, Status.SUPERSEDED}):
-                continue
-            rows.append(superseded(granule, used[key]))
-    return rows
+def _superseded(work: Sequence[Work], ledger: Ledger) -> list[Row]:
+    """Older versions that turned up after a newer one was settled.
+
+    In a scene that is still to be read, which version is used shows only then.
+    """
+    return [
+        superseded(granule, newest)
+        for item in work
+        if item.action is Action.SKIP
+        for newest in item.scene.granules
+        for granule in item.deliveries[newest.key]
+        if granule.id != newest.id and ledger.get(granule.id) is None
+    ]
 
 
 def superseded(old: Granule, new: Granule) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,7 @@ def predict(
     run = _require_name(run or folder.name)
     dataset = folder.recipe.selection.of(cube.at(cube.snapshot))
     lattice = _lattice(dataset, folder.recipe.patch, stride)
-    network = known_classes(folder.network().predict_on_batch)
+    network = taught_classes(folder.network().predict_on_batch, _taught(folder))
     lineage = _lineage(cube, folder, run)
     with cube.transaction(f"predict {run}", lineage) as change:
         group = f"predictions/{run}"
@@ -99,21 +99,34 @@ def predict(
     return run
 
 
-def known_classes(network: Network) -> Network:
-    """Take class 0 (no data) out of a network's softmax.
+def taught_classes(network: Network, codes: Collection[int]) -> Network:
+    """Leave in a network's softmax only classes that it was taught.
 
-    Class 0 is never learnt, so its share says nothing about the ground: it is dropped and the
-    other shares are divided by their sum, patch by patch, before anything is averaged. The
-    channel stays, with probability 0.
+    What it says of class 0 (no data), and of classes that were not in its training part, is what
+    its random start left over. These shares are dropped and the others are divided by their sum,
+    patch by patch, before anything is averaged. The channels stay, with probability 0.
+
+    Parameters
+    ----------
+    network
+        Gives softmax shares (n, y, x, class).
+    codes
+        Classes in the training part; 0 is left out whether it is among them or not.
     """
 
-    def without_nodata(batch: np.ndarray) -> np.ndarray:
+    def renormalised(batch: np.ndarray) -> np.ndarray:
         shares = np.array(network(batch), dtype=np.float64)
-        shares[..., 0] = 0.0
+        untaught = [code for code in range(shares.shape[-1]) if code == 0 or code not in codes]
+        shares[..., untaught] = 0.0
         total = shares.sum(axis=-1, keepdims=True)
         return shares / np.maximum(total, np.finfo(np.float64).tiny)
 
-    return without_nodata
+    return renormalised
+
+
+def _taught(folder: ModelFolder) -> frozenset[int]:
+    shares = folder.plan.summary["parts"]["train"]["class_shares"]
+    return frozenset(int(code) for code in shares)
 
 
 def decide(probabilities: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -243,7 +256,7 @@ def _lineage(cube: Cube, folder: ModelFolder, run: str) -> dict[str, str]:
         "training_snapshot": lineage.snapshot,
         "input_snapshot": cube.snapshot,
         "plan_digest": lineage.plan_digest,
-        "code_version": code_version(),
+        "code": code_version(),
     }
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from cube.store import Cube
 
-SCHEMA_VERSION = 1
-
 
 class Table(BaseModel):
     """A table of the recipe: unknown keys are errors, values never change."""
@@ -75,6 +73,10 @@ class TrainSettings(Selection):
     number a class, class 0 first. Not used by ``crossentropy``."""
     gamma: float = Field(default=2.0, ge=0)
     """Focusing exponent of the focal loss (Lin et al. 2017)."""
+    label_weight: bool = True
+    """Let labels count less near the edges of their class, by the labels' ``weight`` layer."""
+    augment: bool = True
+    """Turn and mirror training patches at random."""
     learning_rate: float = Field(default=1e-3, gt=0)
     batch_size: int = Field(default=16, ge=1)
     epochs: int = Field(default=20, ge=1)
@@ -114,9 +116,9 @@ class Lineage(Table):
 
 
 class Recipe(Table):
-    """``recipe.toml``: everything but the weights that is needed to use a network, or to remake it."""
+    """``recipe.toml``: all but the weights that is needed to use a network, or to remake it."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     classes: tuple[str, ...]
     """Names of the softmax outputs, class 0 first."""
     patch: int

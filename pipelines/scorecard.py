@@ -34,15 +34,20 @@ def format_evaluation(evaluation: Evaluation) -> RenderableType:
     return Group(
         Text(f"Run {evaluation.run} on region {evaluation.cube}: {evaluation.split}"),
         *warning,
-        _comparison(f"Test pixels of {dates} dates", evaluation.scores),
-        _comparison("The map over all dates", evaluation.all_dates),
-        _classes(evaluation),
-        _confusion(evaluation),
+        *_titled(f"Test pixels of {dates} dates", _comparison(evaluation.scores)),
+        *_titled("The map over all dates", _comparison(evaluation.all_dates)),
+        *_titled("Classes, network", _classes(evaluation)),
+        *_titled("Confusion matrix, network: rows truth, columns map", _confusion(evaluation)),
     )
 
 
-def _comparison(title: str, scores: Mapping[str, Scores]) -> Table:
-    table = _table(title, "predictor")
+def _titled(title: str, table: Table) -> tuple[Text, Table]:
+    # A table's own title is wrapped at the table's width, which may be small.
+    return Text(f"\n{title}", "italic"), table
+
+
+def _comparison(scores: Mapping[str, Scores]) -> Table:
+    table = _table("predictor")
     for heading in FIGURES:
         table.add_column(heading, justify="right")
     table.add_column("pixels", justify="right")
@@ -54,7 +59,7 @@ def _comparison(title: str, scores: Mapping[str, Scores]) -> Table:
 
 
 def _classes(evaluation: Evaluation) -> Table:
-    table = _table("Classes, network", "class")
+    table = _table("class")
     for heading in ("precision", "recall", "F1", "IoU", "pixels"):
         table.add_column(heading, justify="right")
     for row in evaluation.scores[NETWORK].per_class:
@@ -65,17 +70,17 @@ def _classes(evaluation: Evaluation) -> Table:
 
 def _confusion(evaluation: Evaluation) -> Table:
     counts = evaluation.confusion
-    present = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
-    table = _table("Confusion matrix, network (rows truth, columns map)", "truth")
+    present = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1)).tolist()
+    table = _table("truth")
     for code in present:
         table.add_column(str(code), justify="right")
-    for code in present:
+    for code in np.flatnonzero(counts.sum(axis=1)).tolist():
         table.add_row(_name(evaluation, code), *(f"{count:,}" for count in counts[code, present]))
     return table
 
 
-def _table(title: str, first: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+def _table(first: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column(first, no_wrap=True)
     return table
 

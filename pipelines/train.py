@@ -14,9 +14,10 @@ import numpy as np
 
 from cube.errors import ModelError, PlanError
 from cube.lithology import CLASS_COUNT, Lithology
-from cube.sampling import SamplePlan, make_plan
+from cube.sampling import Part, SamplePlan, make_plan
 from cube.version import code_version
 from pipelines import model_folder
+from pipelines.class_weights import class_weights
 from pipelines.model_folder import new_folder, require_free
 from pipelines.recipe import Lineage, Normalisation, Recipe, TrainSettings
 
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number, from 1, and its losses and scores."""
-
-MAX_BALANCED_WEIGHT = 15.0
-"""Largest weight that ``balanced`` gives, the largest of the study's Table 12: a class of a few
-pixels would otherwise drown all others."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def train(
     require_free(target, overwrite=overwrite)
     unet = _unet(settings)
     material = _material(cube, settings)
-    weights = _class_weights(settings, material.plan)
+    weights = class_weights(settings, material.plan)
     keras.utils.set_random_seed(settings.seed)
     network = _build(unet, material, settings, weights)
     started = time.monotonic()
@@ -144,52 +141,6 @@ def _material(cube: Cube, settings: TrainSettings) -> _Material:
     return _Material(dataset, labels, plan, normalisation)
 
 
-def _class_weights(settings: TrainSettings, plan: SamplePlan) -> tuple[float, ...] | None:
-    """One weight a class, that of class 0 being 0; None if all classes count the same."""
-    if settings.loss == "crossentropy":
-        return None
-    given = settings.class_weights
-    if given == "balanced":
-        return balanced_weights(plan.summary["parts"]["train"]["class_shares"])
-    if isinstance(given, str):
-        from models.losses import CLASS_WEIGHTS
-
-        if given not in CLASS_WEIGHTS:
-            raise ModelError(
-                f"there are no class weights called {given!r}; there are 'balanced', "
-                f"{', '.join(map(repr, CLASS_WEIGHTS))}, or give {CLASS_COUNT} numbers"
-            )
-        given = CLASS_WEIGHTS[given]
-    if len(given) != CLASS_COUNT:
-        raise ModelError(
-            f"{len(given)} class weights for {CLASS_COUNT} classes; give one a class, class 0 "
-            "first (it never counts)"
-        )
-    return (0.0, *(float(weight) for weight in given[1:]))
-
-
-def balanced_weights(shares: dict[str, float]) -> tuple[float, ...]:
-    """Weigh classes inversely to how often they are in the training part.
-
-    Parameters
-    ----------
-    shares
-        Class code, as text, to its share of the labelled pixels.
-
-    Returns
-    -------
-    tuple of float, (class,)
-        ``1 / (number of classes * share)``, at most `MAX_BALANCED_WEIGHT`, so that the mean over
-        pixels is 1 before the limit; 0 for classes that are not there (King & Zeng 2001, as in
-        scikit-learn's ``class_weight="balanced"``).
-    """
-    weights = np.zeros(CLASS_COUNT)
-    for code, share in shares.items():
-        weights[int(code)] = min(1.0 / (len(shares) * share), MAX_BALANCED_WEIGHT)
-    weights[0] = 0.0
-    return tuple(weights.tolist())
-
-
 def _build(
     unet: UNetSettings,
     material: _Material,
@@ -225,7 +176,7 @@ def _fit(
     from models.files import variables_as_arrays
     from pipelines.stream import tf_dataset
 
-    def stream(part: str, *, shuffle: bool) -> Any:
+    def stream(part: Part, *, shuffle: bool) -> Any:
         return tf_dataset(
             material.dataset,
             material.labels,
@@ -234,6 +185,8 @@ def _fit(
             batch_size=settings.batch_size,
             seed=settings.seed,
             shuffle=shuffle,
+            augment=shuffle and settings.augment,
+            label_weight=settings.label_weight,
         )
 
     logs: list[dict[str, float]] = []
@@ -242,6 +195,7 @@ def _fit(
             stream("train", shuffle=True),
             validation_data=stream("val", shuffle=False),
             epochs=settings.epochs,
+            shuffle=False,  # the stream does, and Keras would warn
             verbose=0,
             callbacks=_callbacks(settings, logs, on_epoch),
         )

@@ -75,7 +75,8 @@ class Georeference:
                 "correct the item or deliver the file georeferenced",
                 kind="wrong_layer",
             )
-        return Affine(*self.transform) * Affine.scale(across, down)
+        a, b, c, d, e, f = self.transform
+        return Affine(a * across, b * down, c, d * across, e * down, f)
 
 
 def _nodata(asset: Asset) -> float | None:

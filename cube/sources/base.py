@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from cube.sources.raster import NO_VALUE, Header, Layer, read_header, read_layer
+from cube.sources.files import Header, read_header
+from cube.sources.raster import NO_VALUE, Layer, read_layer
 
 __all__ = [
     "NO_VALUE",

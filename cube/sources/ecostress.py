@@ -46,10 +46,11 @@ class EcostressSource(SourceSettings):
     """A folder of ECOSTRESS layers, one file a layer; sub-folders are searched too.
 
     Files are recognised by their exact names (`cube.sources.ecostress_names.parse`); only the
-    extension, ``.tif`` or ``.tiff``, may be in capitals. A file that begins with ``ECO`` (or ``eco``) and is
-    not understood comes back from `search` as a granule with a defect, so that it is never
-    passed over in silence; other files are none of this source's business. A layer that lies in
-    the folder twice is taken once if both files have the same size; else it is a defect.
+    extension, ``.tif`` or ``.tiff``, may be in capitals. A file that begins with ``ECO`` (or
+    ``eco``) and is not understood comes back from `search` as a granule with a defect, so that
+    it is never passed over in silence; other files are none of this source's business. A layer
+    that lies in the folder twice is taken once if both files have the same size; else it is a
+    defect. Folders behind symbolic links are not entered.
     """
 
     kind: Literal["ecostress"]

@@ -25,6 +25,20 @@ _LST_ERR_CEILING = 12.0
 
 
 def read_image(granule: Granule, grid: GeoBox, band: Band) -> Layer:
+    """Read the layer of a band onto the grid, in the band's units, its range checked.
+
+    The encoding is the file's own: uint16 or int32 of 0.02 K (AppEEARS, Collection 1), float32 K
+    (tiles), uint8 of 0.002 + 0.49 (emissivity) and of 0.04 K (LST_err).
+
+    Raises
+    ------
+    GranuleError
+        ``missing_layer``, or as `read_layer`.
+
+    References
+    ----------
+    ECOSTRESS Level-2 User Guide V3, Table 3.
+    """
     layer = BAND_LAYERS[band.name]
     if layer not in granule.assets:
         raise GranuleError(
@@ -49,26 +63,46 @@ def read_image(granule: Granule, grid: GeoBox, band: Band) -> Layer:
 
 
 def read_flags(granule: Granule, grid: GeoBox, name: str) -> Layer | None:
-    """Read QC or a mask; never scaled: the masks carry a scale of 0.0001 and hold 0 and 1."""
+    """Read QC or a mask onto the grid by nearest neighbour; None if the granule has none.
+
+    Never scaled: the masks of AppEEARS carry a scale of 0.0001, yet hold 0, 1 and 255.
+
+    Raises
+    ------
+    GranuleError
+        ``bad_quality_word`` if a mask holds something else, or as `read_layer`.
+    """
     if name not in granule.assets:
         return None
     fill = None if name == "QC" else float(MASK_FILL)
     layer = read_layer(granule.assets[name], grid, resampling="nearest", nodata=fill, layer=name)
     # A QC file that lost its nodata in a conversion still holds the fill.
     covered = layer.covered & (layer.values != QC_FILL)
-    values = np.where(covered, layer.values, NO_VALUE).astype(np.int32)
-    if name != "QC" and (values > 1).any():
-        odd = np.unique(values[values > 1])[:5].tolist()
+    found = np.where(covered, layer.values, NO_VALUE)
+    values = found.astype(np.int32)
+    odd = found != values if name == "QC" else covered & (found != 0) & (found != 1)
+    if odd.any():
+        held = ", ".join(f"{value:g}" for value in np.unique(found[odd])[:5])
+        expected = "whole numbers" if name == "QC" else f"0 and 1, and {MASK_FILL} for fill"
         raise GranuleError(
-            f"granule {granule.id}: layer {name} holds {odd}, but it is a mask of 0 and 1 "
-            f"(fill {MASK_FILL}); is it the mask of another collection?",
+            f"granule {granule.id}: layer {name} holds {held}, but its values are {expected}; "
+            "has it been scaled, or is it of another collection?",
             kind="bad_quality_word",
         )
     return Layer(values, covered, layer.out_of_range, layer.overlaps, layer.seen)
 
 
 def require_plausible(image: Layer, band: Band, cloud: Layer | None, granule: Granule) -> None:
-    """Refuse a layer that is not what its name says, by the values of its clear pixels."""
+    """Refuse a layer that is not what its name says, by the values of its clear pixels.
+
+    A few wrong retrievals are flagged pixel by pixel, not refused; and so are many under cloud.
+
+    Raises
+    ------
+    GranuleError
+        ``wrong_layer`` if the median of the layer and more than half of its clear pixels are out
+        of the band's range.
+    """
     low, median, high = image.seen
     clear = image.covered if cloud is None else image.covered & (cloud.values != 1)
     looked = clear if clear.any() else image.covered

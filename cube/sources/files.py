@@ -1,11 +1,12 @@
-"""Opening rasters, and saying what is wrong with those that do not open."""
+"""Opening rasters and reading their headers; saying what is wrong with those that do not open."""
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,23 @@ _SNIFF = 65_536
 _RASTER_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
 # `warnings.catch_warnings` swaps process-wide state: two threads inside it at once can leave
-# the filters of one behind for good.
+# the filters of one behind.
 _warnings_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a raster says about itself without a pixel being read."""
+
+    dtype: str
+    nodata: float | None
+    scale: float
+    """Of the band (GDAL), else of the tag ``scale_factor``, else 1."""
+    offset: float
+    """Of the band (GDAL), else of the tag ``add_offset``, else 0."""
+    units: str
+    """Of the band, else of the tag ``units``, else empty."""
+    tags: Mapping[str, str]
 
 
 @contextmanager
@@ -32,16 +48,49 @@ def opened(href: str | Path, layer: str) -> Iterator[Any]:
         ``not_a_raster``, ``truncated`` or ``unreadable``, naming file and layer.
     """
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+    from rasterio.errors import RasterioIOError
+
+    # With more threads, GDAL's JPEG 2000 reader reports a block that it cannot decode from
+    # another thread, where rasterio does not hear it, and hands out noise in its place.
+    with rasterio.Env(GDAL_NUM_THREADS="1"):
+        try:
+            src = _open(href)
+        except RasterioIOError as error:
+            raise _cannot_open(href, layer, error) from error
+        with src:
+            yield src
+
+
+def _open(href: str | Path) -> Any:
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
 
     try:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            src = rasterio.open(href)
-    except RasterioIOError as error:
-        raise _cannot_open(href, layer, error) from error
-    with src:
-        yield src
+            return rasterio.open(href)
+    except NotGeoreferencedWarning:
+        # Another thread put the filters back in between, and they make errors of warnings.
+        # Through a VRT the same file has an identity transform that is there on purpose.
+        return rasterio.open(f"vrt://{href}?a_gt=0,1,0,0,0,1")
+
+
+def read_header(href: str | Path, layer: str = "") -> Header:
+    """Read a raster's encoding and tags.
+
+    Raises
+    ------
+    GranuleError
+        As `opened`.
+    """
+    with opened(href, layer) as src:
+        tags = src.tags() | src.tags(1)
+        scale, offset = src.scales[0], src.offsets[0]
+        if (scale, offset) == (1.0, 0.0):
+            scale = _number(tags.get("scale_factor"), 1.0)
+            offset = _number(tags.get("add_offset"), 0.0)
+        units = src.units[0] or tags.get("units", "")
+        return Header(src.dtypes[0], src.nodata, scale, offset, units, tags)
 
 
 def _cannot_open(href: str | Path, layer: str, error: Exception) -> GranuleError:
@@ -84,3 +133,10 @@ def label(href: str | Path, layer: str) -> str:
     """Name a file and its layer in a message."""
     name = str(href).rsplit("/", 1)[-1]
     return f"{name} (layer {layer})" if layer else name
+
+
+def _number(text: str | None, default: float) -> float:
+    try:
+        return default if text is None else float(text)
+    except ValueError:
+        return default

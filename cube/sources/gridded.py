@@ -1,26 +1,37 @@
-"""NetCDF files as gridded data: opening them, finding their grid, moving arrays between grids."""
+"""NetCDF files as gridded data: opening them, their flags, and moving arrays between grids."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import field_validator
 
-from cube.errors import GranuleError, GridError
+from cube.errors import GranuleError
 from cube.quality import Flag
 from cube.sources.base import Settings
 from cube.sources.decibel import to_decibel, to_power
+from cube.sources.placement import Dims, Placement
 
 if TYPE_CHECKING:
     import xarray as xr
-    from affine import Affine
     from odc.geo.geobox import GeoBox
 
     from cube.bands import Band
+
+__all__ = [
+    "NO_WORD",
+    "Dims",
+    "FlagVariable",
+    "Placement",
+    "band_onto",
+    "onto",
+    "open_cube",
+    "values_of",
+]
 
 # With more than this share of its values out of range, a layer is not what it is said to be.
 WRONG_LAYER_SHARE = 0.5
@@ -32,77 +43,6 @@ NO_WORD = int(np.iinfo(np.int32).min)
 SNAP = 1e-3
 
 _ENGINES = {b"\x89HDF": "h5netcdf", b"CDF\x01": "scipy", b"CDF\x02": "scipy"}
-
-
-class Dims(Settings):
-    """Names of the file's dimensions; their order in the file does not matter."""
-
-    time: str = "time"
-    band: str = "band"
-    y: str = "y"
-    x: str = "x"
-
-
-class Placement(Settings):
-    """Where the pixels lie, for files without CF georeferencing.
-
-    Each entry is the value itself or the name of a global attribute that holds it.
-    """
-
-    crs: str
-    """CRS such as ``EPSG:32630``."""
-    upper_left: tuple[float | str, float | str]
-    """x, y of the upper-left corner (not the centre) of pixel (0, 0); rows run southwards."""
-    pixel_size: float | str
-    """In the units of the CRS."""
-
-    @property
-    def attributes(self) -> tuple[str, ...]:
-        """The attribute names among the entries."""
-        entries = (self.crs, *self.upper_left, self.pixel_size)
-        return tuple(entry for entry in entries if isinstance(entry, str))
-
-    def geobox(self, attrs: Mapping[Any, Any], shape: tuple[int, int]) -> GeoBox:
-        """Build the file's grid of `shape` (rows, columns).
-
-        Raises
-        ------
-        GridError
-            If an attribute is not there, or the values make no grid.
-        """
-        from affine import Affine
-        from odc.geo.geobox import GeoBox
-        from pyproj.exceptions import CRSError
-
-        step = _number(self.pixel_size, attrs)
-        left, top = (_number(value, attrs) for value in self.upper_left)
-        crs = str(attrs.get(self.crs, self.crs))
-        try:
-            return GeoBox(shape, Affine(step, 0, left, 0, -step, top), crs)
-        except (CRSError, ValueError) as error:
-            raise GridError(
-                f"placement: {crs!r} is neither a CRS nor a global attribute ({error})"
-            ) from error
-
-
-ESTIMATED = Placement(
-    crs="est_crs",
-    upper_left=("est_upper_left_x", "est_upper_left_y"),
-    pixel_size="pixel_size_m",
-)
-"""Attributes in which files without CF georeferencing keep an estimate of it."""
-
-
-def _number(value: float | str, attrs: Mapping[Any, Any]) -> float:
-    if not isinstance(value, str):
-        return float(value)
-    try:
-        return float(attrs[value])
-    except (KeyError, TypeError, ValueError):
-        known = ", ".join(map(str, attrs)) or "none"
-        raise GridError(
-            f"placement: there is no global attribute {value!r} with a number; there are {known}"
-        ) from None
 
 
 class FlagVariable(Settings):
@@ -188,32 +128,6 @@ def values_of(array: xr.DataArray, dims: Dims, where: str) -> np.ndarray:
     return values
 
 
-def locate(dataset: xr.Dataset, variable: str, dims: Dims, placement: Placement | None) -> GeoBox:
-    """Find the grid of a variable, (y, x).
-
-    Raises
-    ------
-    GridError
-        If there is no `placement` and the file has no CF grid mapping with x and y coordinates.
-    """
-    import odc.geo.xr  # noqa: F401 -- registers the `.odc` accessor
-    from odc.geo.geobox import GeoBox
-
-    array = dataset[variable]
-    if placement is None and set(ESTIMATED.attributes) <= set(dataset.attrs):
-        placement = ESTIMATED
-    if placement is not None:
-        return placement.geobox(dataset.attrs, (array.sizes[dims.y], array.sizes[dims.x]))
-    names = {old: new for old, new in ((dims.y, "y"), (dims.x, "x")) if old != new}
-    box = array.rename(names).odc.geobox
-    if not isinstance(box, GeoBox) or box.crs is None:
-        raise GridError(
-            f"{variable!r} has no CF grid mapping with x and y coordinates; say where it lies "
-            "with a `placement` table (crs, upper_left, pixel_size)"
-        )
-    return box
-
-
 def onto(
     values: np.ndarray,
     place: GeoBox,
@@ -261,16 +175,14 @@ def _shift(place: GeoBox, grid: GeoBox) -> tuple[int, int] | None:
     """Row and column of `place` at which `grid` begins, if their pixels coincide."""
     if place.crs != grid.crs:
         return None
-    step: Affine = ~place.affine * grid.affine
-    column, row = round(step.c), round(step.f)
-    size = max(*grid.shape, 1)
-    same = (
-        abs(step.a - 1) * size < SNAP
-        and abs(step.e - 1) * size < SNAP
-        and max(abs(step.b), abs(step.d)) * size < SNAP
-        and max(abs(step.c - column), abs(step.f - row)) < SNAP
-    )
-    return (row, column) if same else None
+    ours, theirs, size = grid.affine, place.affine, max(grid.shape)
+    drift = max(abs(getattr(ours, name) - getattr(theirs, name)) for name in "abde") * size
+    back = ~theirs
+    column = back.a * ours.c + back.b * ours.f + back.c
+    row = back.d * ours.c + back.e * ours.f + back.f
+    fraction = max(abs(column - round(column)), abs(row - round(row)))
+    same = drift < SNAP * abs(theirs.determinant) ** 0.5 and fraction < SNAP
+    return (round(row), round(column)) if same else None
 
 
 def _paste(values: np.ndarray, out: np.ndarray, row: int, column: int) -> np.ndarray:

@@ -17,15 +17,13 @@ from cube.scene import Granule, Reading, utc
 from cube.sources.base import Period, SourceSettings
 from cube.sources.gridded import (
     NO_WORD,
-    Dims,
     FlagVariable,
-    Placement,
     band_onto,
-    locate,
     onto,
     open_cube,
     values_of,
 )
+from cube.sources.placement import Dims, Placement, locate
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -233,7 +231,15 @@ class NetcdfSource(SourceSettings):
         if self.flags is None:
             return None
         word = values_of(step[self.flags.variable], self.dims, where)
-        return np.where(np.isfinite(word), word, NO_WORD).astype(np.int32)
+        known = np.isfinite(word)
+        whole = np.full(word.shape, NO_WORD, np.int32)
+        whole[known] = word[known]
+        if (whole[known] != word[known]).any():
+            raise GranuleError(
+                f"{where}: {self.flags.variable} holds fractions; flags were interpolated",
+                kind="bad_quality_word",
+            )
+        return whole
 
     def _decode(self, word: np.ndarray, where: str) -> np.ndarray:
         assert self.flags is not None

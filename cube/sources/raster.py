@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,21 +27,6 @@ NO_VALUE = -1
 _PADDING = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a raster says about itself without a pixel being read."""
-
-    dtype: str
-    nodata: float | None
-    scale: float
-    """Of the band (GDAL), else of the tag ``scale_factor``, else 1."""
-    offset: float
-    """Of the band (GDAL), else of the tag ``add_offset``, else 0."""
-    units: str
-    """Of the band, else of the tag ``units``, else empty."""
-    tags: Mapping[str, str]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
     """One raster layer on the region's grid."""
@@ -57,24 +43,6 @@ class Layer:
     seen: tuple[float, float, float]
     """Least, median and greatest value on the grid before `valid` was applied. NaN where there is
     none, and for nearest integer layers."""
-
-
-def read_header(href: str | Path, layer: str = "") -> Header:
-    """Read a raster's encoding and tags.
-
-    Raises
-    ------
-    GranuleError
-        As `read_layer`, as far as it shows in the header.
-    """
-    with opened(href, layer) as src:
-        tags = src.tags() | src.tags(1)
-        scale, offset = src.scales[0], src.offsets[0]
-        if (scale, offset) == (1.0, 0.0):
-            scale = _number(tags.get("scale_factor"), 1.0)
-            offset = _number(tags.get("add_offset"), 0.0)
-        units = src.units[0] or tags.get("units", "")
-        return Header(src.dtypes[0], src.nodata, scale, offset, units, tags)
 
 
 def read_layer(
@@ -214,22 +182,48 @@ def _nothing(grid: GeoBox, integer: bool) -> Layer:
 
 
 def _warp(pixels: np.ndarray, box: GeoBox, grid: GeoBox, resampling: Resampling) -> np.ndarray:
+    """Warp as ``reproject(pixels, out)`` does, from file to file in memory.
+
+    Given arrays, rasterio wraps them with `warnings.catch_warnings` around, which is not safe in
+    threads: where warnings are errors, one call in some hundred failed.
+    """
+    import rasterio
     from rasterio.warp import Resampling as Method
     from rasterio.warp import reproject
 
-    out = np.full(grid.shape, np.nan, dtype=pixels.dtype)
-    reproject(
-        pixels,
-        out,
-        src_transform=box.affine,
-        src_crs=box.crs.to_wkt(),
-        src_nodata=np.nan,
-        dst_transform=grid.affine,
-        dst_crs=grid.crs.to_wkt(),
-        dst_nodata=np.nan,
-        resampling=Method[resampling],
-    )
+    none = np.full(grid.shape, np.nan, dtype=pixels.dtype)
+    with _in_memory(pixels, box) as src, _in_memory(none, grid) as dst:
+        reproject(
+            rasterio.band(src, 1),
+            rasterio.band(dst, 1),
+            src_nodata=np.nan,
+            dst_nodata=np.nan,
+            resampling=Method[resampling],
+        )
+        out: np.ndarray = dst.read(1)
     return out
+
+
+@contextmanager
+def _in_memory(pixels: np.ndarray, box: GeoBox) -> Iterator[Any]:
+    from rasterio.io import MemoryFile
+
+    height, width = pixels.shape
+    with (
+        MemoryFile() as file,
+        file.open(
+            driver="GTiff",
+            height=height,
+            width=width,
+            count=1,
+            dtype=pixels.dtype,
+            crs=_wkt(box),
+            transform=box.affine,
+            nodata=np.nan,
+        ) as dataset,
+    ):
+        dataset.write(pixels, 1)
+        yield dataset
 
 
 def _source_box(src: Any, crs: str | None, transform: Affine | None, where: str) -> GeoBox:
@@ -265,7 +259,7 @@ def _edge(source: GeoBox, grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
     steps = np.linspace(0, 1, 33)
     column = np.concatenate([steps, steps, 0 * steps, 0 * steps + 1]) * width
     row = np.concatenate([0 * steps, 0 * steps + 1, steps, steps]) * height
-    x, y = transform(grid.crs.to_wkt(), source.crs.to_wkt(), *_apply(grid.affine, column, row))
+    x, y = transform(_wkt(grid), _wkt(source), *_apply(grid.affine, column, row))
     column, row = _apply(~source.affine, np.asarray(x), np.asarray(y))
     finite = np.isfinite(column) & np.isfinite(row)
     return column[finite], row[finite]
@@ -280,6 +274,10 @@ def _crop(box: GeoBox, window: tuple[slice, slice]) -> GeoBox:
     x, y = _apply(old, np.float64(columns.start), np.float64(rows.start))
     shape = (rows.stop - rows.start, columns.stop - columns.start)
     return GeoBox(shape, Affine(old.a, old.b, float(x), old.d, old.e, float(y)), box.crs)
+
+
+def _wkt(box: GeoBox) -> str:
+    return str(box.crs.to_wkt()) if box.crs else ""
 
 
 def _apply(affine: Affine, x: Any, y: Any) -> tuple[Any, Any]:
@@ -299,10 +297,3 @@ def _read_window(src: Any, window: tuple[slice, slice], href: str | Path, where:
             kind="truncated",
         ) from error
     return data
-
-
-def _number(text: str | None, default: float) -> float:
-    try:
-        return default if text is None else float(text)
-    except ValueError:
-        return default

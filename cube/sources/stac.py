@@ -26,6 +26,9 @@ FOOTPRINT_MARGIN = 0.02
 
 RawItem = dict[str, Any]
 
+# What parsing raises on JSON whose values have other types than they should.
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError)
+
 
 class StacSource(Protocol):
     """What `search` needs of a source whose granules are STAC items."""
@@ -70,10 +73,10 @@ def search(source: StacSource, grid: GeoBox, period: Period) -> list[Granule]:
     for found in find_items(source.location, source.wants):
         if found.item is None:
             granule = _broken(source, found)
-        elif touches(found.item, grid):
-            granule = source.granule(found.item, found.file)
-        else:
+        elif not touches(found.item, grid):
             continue
+        else:
+            granule = _granule(source, found.item, found.file)
         if granule.time is not None and granule.time not in period:
             continue
         known = granules.get(granule.id)
@@ -132,22 +135,26 @@ def describe(
     )
 
 
+def _granule(source: StacSource, item: Item, file: Path) -> Granule:
+    try:
+        return source.granule(item, file)
+    except MALFORMED as error:
+        return _broken(source, _malformed(file, item.id, error))
+
+
 def _broken(source: StacSource, found: Found) -> Granule:
-    name = (
-        found.file.relative_to(source.location).as_posix()
-        if (found.file != source.location)
-        else found.file.name
-    )
+    # Two sources may look at one folder, and ids are unique in a region.
+    name = found.id or f"{source.name}:{os.path.relpath(found.file, source.location.parent)}"
     return Granule(
-        id=found.id or name,
-        key=found.id or name,
+        id=name,
+        key=name,
         version="",
         source=source.name,
         modality=source.modality,
         platform="",
         time=None,
         assets={"item": str(found.file)},
-        size=found.file.stat().st_size if found.file.is_file() else 0,
+        size=total_size({"item": str(found.file)}),
         defect=found.defect,
     )
 
@@ -205,16 +212,21 @@ def _features(content: Any) -> list[RawItem]:
 
 def _parse(file: Path, raw: RawItem) -> Found:
     import pystac
+    from shapely.errors import ShapelyError
 
     try:
         item = pystac.Item.from_dict(raw, migrate=False)
         start_time(item)
-        return Found(file, item)
-    except (pystac.STACError, KeyError, TypeError, ValueError, AttributeError) as error:
-        name = str(raw.get("id") or "")
-        reason = f"{type(error).__name__}: {error}"
-        defect = f"STAC item {name or 'without id'} in {file.name} is malformed ({reason})"
-        return Found(file, None, defect, name)
+        _bounds(item)
+    except (pystac.STACError, ShapelyError, *MALFORMED) as error:
+        return _malformed(file, str(raw.get("id") or ""), error)
+    return Found(file, item)
+
+
+def _malformed(file: Path, name: str, error: Exception) -> Found:
+    reason = f"{type(error).__name__}: {error}"
+    defect = f"STAC item {name or 'without id'} in {file.name} is malformed ({reason})"
+    return Found(file, None, defect, name)
 
 
 def start_time(item: Item) -> datetime | None:
@@ -272,18 +284,40 @@ def total_size(assets: Mapping[str, str]) -> int:
 
 
 def touches(item: Item, grid: GeoBox) -> bool:
-    """Tell whether the item's bounding box overlaps the grid's; True if the item gives none."""
-    from shapely.geometry import shape
-
-    box = item.bbox or (list(shape(item.geometry).bounds) if item.geometry else None)
+    """Tell whether the item's footprint may overlap the grid; True if it gives none in degrees."""
+    box = _bounds(item)
     if box is None:
         return True
-    half = len(box) // 2
-    west, south, east, north = box[0], box[1], box[half], box[half + 1]
-    area = grid.extent.to_crs("EPSG:4326", resolution=1000)
-    bounds = area.boundingbox
+    west, south, east, north = box
+    left, bottom, right, top = lonlat_bounds(grid)
     margin = FOOTPRINT_MARGIN
     # A box that crosses the antimeridian has west > east; only its latitudes are compared.
-    across = west > east or (west <= bounds.right + margin and bounds.left <= east + margin)
-    along = south <= bounds.top + margin and bounds.bottom <= north + margin
-    return bool(across and along)
+    wraps = west > east or left > right
+    across = wraps or (west <= right + margin and left <= east + margin)
+    return across and south <= top + margin and bottom <= north + margin
+
+
+def lonlat_bounds(grid: GeoBox) -> tuple[float, float, float, float]:
+    """West, south, east, north of a grid in degrees; west > east across the antimeridian."""
+    from rasterio.warp import transform_bounds
+
+    assert grid.crs is not None  # a region's grid always has one
+    west, south, east, north = transform_bounds(
+        grid.crs.to_wkt(), "EPSG:4326", *grid.boundingbox.bbox
+    )
+    return west, south, east, north
+
+
+def _bounds(item: Item) -> tuple[float, float, float, float] | None:
+    from shapely.geometry import shape
+
+    boxes = [shape(item.geometry).bounds if item.geometry else None, item.bbox]
+    for box in boxes:
+        if not box:
+            continue
+        half = len(box) // 2
+        west, south, east, north = (float(box[index]) for index in (0, 1, half, half + 1))
+        # The first Sentinel-1 RTC items give footprint and bbox in UTM metres.
+        if max(abs(west), abs(east)) <= 180 and max(abs(south), abs(north)) <= 90:
+            return west, south, east, north
+    return None

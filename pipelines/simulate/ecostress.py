@@ -64,7 +64,7 @@ def observe(world: World, overpass: Overpass) -> View:
     depth = smooth(random, shape, 5)
     lst = np.where(cloud, np.clip(248 - 12 * depth, 220, 270), truth) + noise
     emissivity = world.emissivity(overpass.time) + random.normal(0, 0.004, shape)
-    emissivity += 0.004 * smooth(random, shape, 20)
+    emissivity += 0.002 * smooth(random, shape, 20)
     emissivity = np.where(cloud, 0.97, np.clip(emissivity, 0.7, 0.994))
     retrieved = swath & ~(cloud & (depth > 0))
     # The QC word is made before the last failures: QC alone does not prove a value.
@@ -174,15 +174,13 @@ def write(folder: Path, world: World, view: View, delivery: Delivery) -> None:
         "LST_err": (view.lst_err, np.nan),
         "EmisWB": (view.emissivity, np.nan),
         "view_zenith": (view.zenith, np.nan),
-        "QC": (view.word, None),
+        "QC": (view.word, qc.FILL),
         "cloud": (view.cloud.astype(np.uint8), FILL),
         "water": (world.water.astype(np.uint8), FILL),
     }
-    outside = {"QC": qc.NOT_PRODUCED}
     columns = _columns(world.grid, delivery.tile)
     for layer, (values, nodata) in layers.items():
-        fill = outside.get(layer, nodata)
-        cut = np.where(inside, values, np.asarray(fill, values.dtype))[:, :columns]
+        cut = np.where(inside, values, np.asarray(nodata, values.dtype))[:, :columns]
         path = folder / FOLDER / f"{delivery.id}_{layer}.tif"
         write_cog(path, cut, world.grid, nodata=nodata)
 
@@ -192,7 +190,7 @@ def write_orphan(folder: Path, world: World, settings: SimulationSettings) -> st
     time = orphan_time(settings)
     identity = _name(orbit_of(time), 5, TILE, time, BUILD)
     word = np.full(world.ground.shape, qc.NOT_PRODUCED, np.uint16)
-    write_cog(folder / FOLDER / f"{identity}_QC.tif", word, world.grid, nodata=None)
+    write_cog(folder / FOLDER / f"{identity}_QC.tif", word, world.grid, nodata=qc.FILL)
     return identity
 
 

@@ -6,6 +6,8 @@ import numpy as np
 
 NOT_PRODUCED = 0b0000_0000_0000_1111
 """What the product holds where there is no retrieval: mandatory 11, data missing 11."""
+FILL = 65535
+"""Outside the swath. The guide names no fill for this layer; its bits 1-0 read 11 as well."""
 
 _MANDATORY, _DATA, _ITERATIONS, _OPACITY, _MMD, _EMISSIVITY, _LST = 0, 2, 6, 8, 10, 12, 14
 _FAST = 0b11

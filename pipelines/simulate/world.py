@@ -168,7 +168,7 @@ def build_world(settings: SimulationSettings) -> World:
     ground[_river(random, shape) | _lake(random, shape)] = Lithology.WATER
     mapped = np.where(_unmapped(random, shape), Lithology.NODATA, ground).astype(np.uint8)
     grain = 0.8 * smooth(random, shape, 1.0) + 0.6 * smooth(random, shape, 4.0)
-    cover = np.clip(_lay_out(ground, "green") + 0.18 * smooth(random, shape, 9), 0.02, 0.85)
+    cover = np.clip(_lay_out(ground, "green") + 0.14 * smooth(random, shape, 9), 0.02, 0.85)
     cover[ground == Lithology.WATER] = 0
     return World(settings.seed, settings.centre, grid, ground, mapped, elevation, cover, grain)
 
@@ -185,7 +185,7 @@ def _geology(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     from scipy.spatial import KDTree
 
     height, width = shape
-    count = max(2 * len(_LAND), height * width // 1100)
+    count = max(2 * len(_LAND), height * width // 750)
     seeds = random.uniform((0, 0), shape, (count, 2))
     rounds = [random.permutation(_LAND) for _ in range(count // len(_LAND) + 1)]
     # The first of `_LAND` takes a third round's place, so that there is a majority class.

@@ -115,8 +115,8 @@ class Timeline(RuleBasedStateMachine):
 
 TestTimeline = Timeline.TestCase
 TestTimeline.settings = settings(
-    max_examples=25,
-    stateful_step_count=12,
+    max_examples=10,
+    stateful_step_count=10,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

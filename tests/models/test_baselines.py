@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -28,6 +28,7 @@ def test_majority_ignores_nodata_however_much_there_is():
     assert Majority.fit(np.array([0, 0, 0, 0, 4])).label == 4
 
 
+@settings(deadline=None, max_examples=50)
 @given(label_maps, st.integers(1, 4))
 def test_memory_is_perfect_where_every_place_was_seen(labels, dates):
     """Defect 8: a static map shared by training and test is learnt by place alone."""
@@ -37,6 +38,7 @@ def test_memory_is_perfect_where_every_place_was_seen(labels, dates):
     assert scores(confusion(series, memory.predict(series.shape), 14)).oa == 1.0
 
 
+@settings(deadline=None, max_examples=50)
 @given(label_maps, st.data())
 def test_memory_is_the_majority_where_no_place_was_seen(labels, data):
     train = data.draw(hnp.arrays(np.bool_, labels.shape).filter(np.any))

@@ -13,7 +13,7 @@ def trained(keras):
     from models.losses import CLASS_WEIGHTS, weighted_crossentropy
     from models.unet import UNetSettings, build_unet
 
-    settings = UNetSettings(filters=2, depth=2, encoder_dropout=(0.0, 0.1))
+    settings = UNetSettings(filters=2, depth=1, encoder_dropout=(0.0,), bottleneck_dropout=0.0)
     model = build_unet(settings, 2, 14, 8, [300.0, 0.95], [12.0, 0.02])
     model.compile("adam", weighted_crossentropy(CLASS_WEIGHTS["puertollano"], 2.0))
     model.fit(_imagery(), np.ones((4, 8, 8), np.uint8), verbose=0)
@@ -44,10 +44,13 @@ def test_a_network_trains_on_with_its_own_loss_after_a_round_trip(trained, tmp_p
     again = load(tmp_path / "model.keras", compiled=True)
     assert again.loss.get_config() == trained.loss.get_config()
     labels = np.full((4, 8, 8), 7, np.uint8)
-    assert again.evaluate(_imagery(), labels, verbose=0) == pytest.approx(
-        trained.evaluate(_imagery(), labels, verbose=0)
+    assert again.train_on_batch(_imagery(), labels) == pytest.approx(
+        trained.train_on_batch(_imagery(), labels)
     )
-    assert np.isfinite(again.train_on_batch(_imagery(), labels))
+    # The optimiser went on from where it was: the same second step gives the same network.
+    np.testing.assert_allclose(
+        again.predict_on_batch(_imagery()), trained.predict_on_batch(_imagery()), rtol=1e-4
+    )
 
 
 def test_weights_can_be_kept_and_put_back(trained):
@@ -64,7 +67,7 @@ def test_weights_can_be_kept_and_put_back(trained):
 def test_what_is_no_network_is_refused(keras, tmp_path):
     from models.files import load
 
-    with pytest.raises(ValueError, match=r"nothing\.keras"):
+    with pytest.raises(ValueError, match=r"nothing\.keras is damaged, or no network"):
         load(tmp_path / "nothing.keras")
     page = tmp_path / "page.keras"
     page.write_bytes(b"<html>not a network</html>")
@@ -72,7 +75,7 @@ def test_what_is_no_network_is_refused(keras, tmp_path):
         load(page)
 
 
-@pytest.mark.parametrize("lost", ["config.json", "metadata.json", "model.weights.h5"])
+@pytest.mark.parametrize("lost", ["config.json", "model.weights.h5"])
 def test_a_damaged_network_is_refused(trained, tmp_path, lost):
     from models.files import load, save
 
@@ -84,7 +87,7 @@ def test_a_damaged_network_is_refused(trained, tmp_path, lost):
         for name in whole.namelist():
             content = whole.read(name)
             damaged.writestr(name, content[: len(content) // 2] if name == lost else content)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="damaged"):
         load(tmp_path / "damaged.keras")
 
 

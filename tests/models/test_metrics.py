@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as reference
@@ -23,6 +23,7 @@ maps = st.integers(1, 60).flatmap(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(maps)
 def test_scores_are_those_of_scikit_learn(pair):
     truth, predicted = pair
@@ -44,6 +45,7 @@ def test_scores_are_those_of_scikit_learn(pair):
         assert ours.kappa == pytest.approx(reference.cohen_kappa_score(y, p))
 
 
+@settings(deadline=None, max_examples=50)
 @given(maps)
 def test_per_class_scores_are_those_of_scikit_learn(pair):
     truth, predicted = pair
@@ -64,6 +66,7 @@ def test_per_class_scores_are_those_of_scikit_learn(pair):
     np.testing.assert_allclose([row.iou for row in rows], iou)
 
 
+@settings(deadline=None, max_examples=50)
 @given(maps, st.integers(0, 60))
 def test_counts_of_pieces_add_up_to_the_counts_of_the_whole(pair, cut):
     truth, predicted = pair

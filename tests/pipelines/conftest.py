@@ -14,13 +14,16 @@ from cube import timeline
 from cube.lithology import CLASS_COUNT, Lithology
 from cube.quality import Flag
 from cube.region import Region
-from cube.sampling import make_plan
+from cube.sampling import SamplePlan, make_plan
 from cube.scene import Coverage, Reading
 from cube.store import Cube
 from cube.timeline import Step
+from deliveries import at_home, granules_of
 from pipelines import model_folder
+from pipelines.ingest import ingest
 from pipelines.model_folder import ModelFolder, new_folder
 from pipelines.recipe import Lineage, Normalisation, Recipe, TrainSettings
+from pipelines.simulate import Simulation, SimulationSettings, deliver_late, simulate
 
 CLASSES = (7, 8, 9)
 PATCH = 8
@@ -28,10 +31,10 @@ DATES = 4
 
 
 def make_region(folder: Path, name: str = "tiny") -> Region:
-    """A region whose columns need two chunks: about 50 x 280 px."""
+    """A region whose columns need two chunks: about 26 x 275 px."""
     tables = {
         "name": name,
-        "area": {"bbox": [-4.10, 38.70, -3.88, 38.73], "resolution": 70.0},
+        "area": {"bbox": [-4.10, 38.70, -3.88, 38.714], "resolution": 70.0},
         "period": {"start": "2024-01-01"},
         "modalities": {"thermal": {"bands": ["lst", "emissivity"]}},
         "sources": [
@@ -63,7 +66,7 @@ def _step(index: int, truth: np.ndarray) -> Step:
     emissivity = 0.95 + rng.normal(0, 0.005, truth.shape)
     qc = np.zeros(truth.shape, np.uint8)
     qc[:10, : 5 * (index + 1)] = int(Flag.MISSING)
-    qc[20:24, 100:110] = int(Flag.CLOUD)
+    qc[14:18, 100:110] = int(Flag.CLOUD)
     reading = Reading.build([lst, emissivity], qc)
     time = datetime(2024, 1, 5, 12 * (index % 2), tzinfo=UTC) + timedelta(days=60 * index)
     coverage = Coverage.of(reading.qc)
@@ -88,19 +91,29 @@ def make_cube(folder: Path, name: str = "tiny") -> Cube:
     return cube
 
 
+_plans: dict[str, SamplePlan] = {}
+
+
+def plan_of(cube: Cube, training: TrainSettings) -> SamplePlan:
+    """The plan of a cube under some settings; made once, as it takes longest of all here."""
+    key = f"{cube.location} {training.model_dump_json()}"
+    if key not in _plans:
+        _plans[key] = make_plan(
+            training.of(cube),
+            cube.dataset("labels", chunks=None).load(),
+            patch=PATCH,
+            stride=training.steps,
+            split=training.split,
+            min_valid=training.min_valid,
+            snapshot=cube.snapshot,
+        )
+    return _plans[key]
+
+
 def write_model(cube: Cube, target: Path, **settings: object) -> ModelFolder:
     """A complete model folder but for the network, whose file is a placeholder."""
     training = TrainSettings.model_validate({"patch": PATCH, **settings})
-    dataset = training.of(cube)
-    plan = make_plan(
-        dataset,
-        cube.dataset("labels", chunks=None).load(),
-        patch=PATCH,
-        stride=training.steps,
-        split=training.split,
-        min_valid=training.min_valid,
-        snapshot=cube.snapshot,
-    )
+    plan = plan_of(cube, training)
     recipe = Recipe(
         classes=tuple(member.label for member in Lithology),
         patch=PATCH,
@@ -111,7 +124,7 @@ def write_model(cube: Cube, target: Path, **settings: object) -> ModelFolder:
         training=training,
         lineage=Lineage(
             cube=cube.name,
-            snapshot=cube.snapshot,
+            snapshot=plan.snapshot,
             plan_digest=plan.digest,
             code_version="test",
             libraries={},
@@ -166,3 +179,19 @@ def thermometer(
     yield write
 
 
+@pytest.fixture(scope="session")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
+    """Every granule of a tiny region, the late and the reprocessed ones included."""
+    folder = tmp_path_factory.mktemp("complete")
+    settings = SimulationSettings.tiny(sentinel1=0, sentinel2=0)
+    simulation = simulate(folder, settings)
+    deliver_late(folder, settings)
+    return simulation
+
+
+@pytest.fixture(scope="session")
+def reference(complete: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Cube:
+    """The cube of everything, ingested at once and undisturbed."""
+    region = at_home(complete, tmp_path_factory.mktemp("reference"), granules_of(complete))
+    ingest(region)
+    return Cube.open(region)
