@@ -22,7 +22,7 @@ from cube.store import Cube
 __all__ = ["Cube", "Flag", "Lithology", "Region", "ThermocubeError", "is_valid", "mask", "open"]
 
 
-def open(  # noqa: A001 - reads as `cube.open`, beside `xarray.open_dataset`
+def open(
     where: str | Path | Region, *, storage_options: Mapping[str, Any] | None = None
 ) -> Cube:
     """Open a datacube by its place, its region file or its region; see `Cube.open`."""

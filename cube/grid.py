@@ -134,9 +134,9 @@ def lonlat_bounds(grid: GeoBox) -> tuple[float, float, float, float]:
     """West, south, east, north of a grid in degrees (WGS 84)."""
     from rasterio.warp import transform_bounds
 
-    box = grid.boundingbox
+    crs = str(grid.crs)
     bounds: tuple[float, float, float, float] = transform_bounds(
-        grid.crs.to_wkt(), "EPSG:4326", *box.bbox, densify_pts=51
+        crs, "EPSG:4326", *grid.boundingbox.bbox, densify_pts=51
     )
     return bounds
 

@@ -137,7 +137,9 @@ class Ledger:
             else [_datetime(value) for value in loaded[name].values]
             for name in FIELDS
         }
-        rows = (dict(zip(FIELDS, values, strict=True)) for values in zip(*columns.values(), strict=True))
+        rows = (
+            dict(zip(FIELDS, values, strict=True)) for values in zip(*columns.values(), strict=True)
+        )
         return cls(Row(**{**row, "status": Status(row["status"])}) for row in rows)
 
 

@@ -122,13 +122,19 @@ class Region(Settings):
     def _consistent(self) -> Self:
         for name, settings in self.modalities.items():
             if name not in MODALITIES:
-                raise ValueError(f"no modality is called {name!r}; there are {', '.join(MODALITIES)}")
+                raise ValueError(
+                    f"no modality is called {name!r}; there are {', '.join(MODALITIES)}"
+                )
             for band in settings.bands:
                 if band not in MODALITIES[name].bands:
                     known = ", ".join(MODALITIES[name].bands)
-                    raise ValueError(f"modality {name!r} has no band {band!r}; its bands are {known}")
+                    raise ValueError(
+                        f"modality {name!r} has no band {band!r}; its bands are {known}"
+                    )
             if len(set(settings.bands)) < len(settings.bands):
-                raise ValueError(f"modality {name!r} names a band twice: {', '.join(settings.bands)}")
+                raise ValueError(
+                    f"modality {name!r} names a band twice: {', '.join(settings.bands)}"
+                )
         names = [source.name for source in self.sources]
         if len(set(names)) < len(names):
             raise ValueError(f"two sources have the same name: {', '.join(sorted(names))}")

@@ -45,7 +45,9 @@ class Granule:
     def fingerprint(self) -> str:
         """Digest of what was found: it changes when a file is added, replaced or grows."""
         parts = [self.version, str(self.size), self.defect]
-        parts += [f"{layer}={href.rsplit('/', 1)[-1]}" for layer, href in sorted(self.assets.items())]
+        parts += [
+            f"{layer}={href.rsplit('/', 1)[-1]}" for layer, href in sorted(self.assets.items())
+        ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -118,8 +120,7 @@ def mosaic(readings: Sequence[Reading]) -> Reading:
     if not readings:
         raise ValueError("a mosaic needs at least one reading")
     imagery, qc, word = (
-        np.array(part)
-        for part in (readings[0].imagery, readings[0].qc, readings[0].product_qc)
+        np.array(part) for part in (readings[0].imagery, readings[0].qc, readings[0].product_qc)
     )
     for reading in readings[1:]:
         take = _rank(reading.qc) < _rank(qc)

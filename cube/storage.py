@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,10 @@ def storage(location: str, options: Mapping[str, Any] | None = None) -> icechunk
     if not is_url(location):
         return icechunk.local_filesystem_storage(location)
     url = urlsplit(location)
-    makers = {"s3": icechunk.s3_storage, "gs": icechunk.gcs_storage}
+    makers: dict[str, Callable[..., icechunk.Storage]] = {
+        "s3": icechunk.s3_storage,
+        "gs": icechunk.gcs_storage,
+    }
     if url.scheme not in makers:
         raise StoreError(
             f"no cube can be kept at {location}: give a local path, s3://bucket/prefix or "

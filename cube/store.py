@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +83,9 @@ class Cube:
         if not isinstance(where, Region) and str(where).endswith(".toml"):
             where = Region.load(where)
         if isinstance(where, Region):
-            where, storage_options = where.location, where.storage_options
-        location = str(where)
+            location, storage_options = where.location, where.storage_options
+        else:
+            location = str(where)
         cube = cls(open_repository(location, storage_options), location)
         if "proj:transform" not in cube.attrs:
             raise CubeNotFoundError(f"the Icechunk repository at {location} holds no cube")
@@ -174,7 +176,7 @@ class Cube:
         found = [path for path, node in root.members(max_depth=None) if _holds_arrays(node)]
         return sorted(found)
 
-    def dataset(self, group: str, chunks: Mapping[str, int] | None = {}) -> xr.Dataset:  # noqa: B006
+    def dataset(self, group: str, chunks: dict[str, int] | None = {}) -> xr.Dataset:  # noqa: B006
         """Open a group lazily.
 
         Parameters
@@ -194,7 +196,7 @@ class Cube:
         if group not in self.groups():
             there = ", ".join(self.groups()) or "nothing yet"
             raise SelectionError(f"cube {self.location} has no group {group!r}; it has {there}")
-        dataset = xr.open_zarr(
+        dataset: xr.Dataset = xr.open_zarr(
             self._session.store, group=group, chunks=chunks, consolidated=False
         )
         for coordinate in dataset.coords.values():
@@ -288,14 +290,10 @@ class Transaction:
                 encoding[str(name)]["chunks"] = tuple(
                     min(chunks.get(str(dim), size), size) for dim, size in sizes
                 )
-        dataset.to_zarr(
-            self.session.store,
-            group=group,
-            mode="w",
-            encoding=encoding,
-            consolidated=False,
-            compute=compute,
+        write = partial(
+            dataset.to_zarr, self.session.store, group=group, mode="w", consolidated=False
         )
+        write(encoding=encoding, compute=compute)
 
     def array(self, path: str) -> zarr.Array[Any]:
         """Open an array for writing; write whole chunks only."""

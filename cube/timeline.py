@@ -82,9 +82,7 @@ def codecs() -> tuple[Any, ...]:
     return (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
 
 
-def create(
-    session: icechunk.Session, modality: str, bands: Sequence[Band], grid: GeoBox
-) -> None:
+def create(session: icechunk.Session, modality: str, bands: Sequence[Band], grid: GeoBox) -> None:
     """Write the empty arrays and coordinates of a modality's group."""
     template = _template(modality, bands, grid)
     side_y, side_x = (min(CHUNK, side) for side in grid.shape)
@@ -142,7 +140,7 @@ def _template(modality: str, bands: Sequence[Band], grid: GeoBox) -> xr.Dataset:
         "band": ("band", np.array([band.name for band in bands], text)),
         "band_units": ("band", np.array([band.units for band in bands], text)),
         "band_long_name": ("band", np.array([band.long_name for band in bands], text)),
-        **{name: value for name, value in xr_coords(grid).items()},
+        **{str(name): value for name, value in xr_coords(grid).items()},
     }
     for name, attrs in SCENE_COORDS.items():
         empty = np.empty(0, text) if name in _TEXT else np.empty(0, np.float64)
@@ -175,8 +173,8 @@ def apply(
     StoreError
         If two scenes would stand at the same time.
     """
-    group = _open(session, modality)
-    old = np.asarray(group["time"][:], dtype=np.int64)
+    group = _Group(session, modality)
+    old = group.values("time")
     gone = {milliseconds(time) for time in remove}
     kept = [int(time) for time in old if int(time) not in gone]
     steps = {milliseconds(step.time): step for step in insert}
@@ -189,75 +187,12 @@ def apply(
     new = sorted([*kept, *steps])
     place = {time: index for index, time in enumerate(new)}
     moves = {index: place[int(time)] for index, time in enumerate(old) if int(time) in place}
-    _move_layers(session, group, modality, len(old), len(new), moves, set(kept))
+    # A removed time that is also inserted is no move: the place is written anew.
+    moves = {index: target for index, target in moves.items() if int(old[index]) not in gone}
+    group.move(len(old), len(new), moves)
     for time, step in steps.items():
-        _write_layers(group, place[time], step.reading)
-    _write_coords(group, old, new, steps)
-
-
-def _open(session: icechunk.Session, modality: str) -> zarr.Group:
-    import zarr
-
-    return zarr.open_group(session.store, path=modality, mode="r+", zarr_format=3)
-
-
-def _layer(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    import zarr
-
-    # Chunks that hold nothing but fill are written all the same: a chunk that is absent then
-    # always means damage, and re-indexing never meets a hole.
-    return zarr.open_array(
-        group.store, path=f"{group.path}/{name}", mode="r+", config={"write_empty_chunks": True}
-    )
-
-
-def _move_layers(
-    session: icechunk.Session,
-    group: zarr.Group,
-    modality: str,
-    before: int,
-    after: int,
-    moves: dict[int, int],
-    kept: set[int],
-) -> None:
-    moved = any(source != target for source, target in moves.items())
-
-    def forward(index: Iterable[int]) -> list[int] | None:
-        time, *rest = index
-        # A removed scene's chunks stay where they are: each place is overwritten by what moves
-        # or is written there, or falls off the end.
-        return [moves[time], *rest] if time in moves else None
-
-    for name in LAYERS:
-        layer = _layer(group, name)
-        if after > before:
-            layer.resize((after, *layer.shape[1:]))
-        if moved:
-            session.reindex_array(f"/{modality}/{name}", forward)
-        if after < before:
-            layer.resize((after, *layer.shape[1:]))
-
-
-def _write_layers(group: zarr.Group, index: int, reading: Reading) -> None:
-    for name in LAYERS:
-        _layer(group, name)[index] = getattr(reading, name)
-
-
-def _write_coords(
-    group: zarr.Group, old: np.ndarray, new: Sequence[int], steps: dict[int, Step]
-) -> None:
-    index = {int(time): position for position, time in enumerate(old)}
-    for name in SCENE_COORDS:
-        array = group[name]
-        before = np.asarray(array[:])
-        values = [
-            steps[time].coords[name] if time in steps else before[index[time]] for time in new
-        ]
-        array.resize((len(new),))
-        array[:] = np.array(values, dtype=before.dtype)
-    time = group["time"]
-    time.resize((len(new),))
-    time[:] = np.array(new, dtype=np.int64)
+        group.write_scene(place[time], step.reading)
+    group.write_coords(old, new, steps)
 
 
 def read_step(session: icechunk.Session, modality: str, time: datetime) -> Reading:
@@ -268,15 +203,75 @@ def read_step(session: icechunk.Session, modality: str, time: datetime) -> Readi
     StoreError
         If there is no scene at that time.
     """
-    group = _open(session, modality) if not session.read_only else _open_read(session, modality)
-    times = np.asarray(group["time"][:], dtype=np.int64)
-    found = np.flatnonzero(times == milliseconds(time))
+    group = _Group(session, modality)
+    found = np.flatnonzero(group.values("time") == milliseconds(time))
     if found.size == 0:
         raise StoreError(f"the cube holds no {modality} scene at {time}")
-    return Reading(*(np.asarray(group[name][int(found[0])]) for name in LAYERS))
+    return Reading(*(np.asarray(group.array(name)[int(found[0])]) for name in LAYERS))
 
 
-def _open_read(session: icechunk.Session, modality: str) -> zarr.Group:
-    import zarr
+class _Group:
+    """The arrays of one modality's group in a session."""
 
-    return zarr.open_group(session.store, path=modality, mode="r", zarr_format=3)
+    def __init__(self, session: icechunk.Session, modality: str) -> None:
+        self._session = session
+        self.modality = modality
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """Open an array, for writing if the session allows it.
+
+        Chunks that hold nothing but fill are written all the same: a chunk that is absent then
+        always means damage, and re-indexing never meets a hole.
+        """
+        import zarr
+
+        return zarr.open_array(
+            self._session.store,
+            path=f"{self.modality}/{name}",
+            mode="r" if self._session.read_only else "r+",
+            config={"write_empty_chunks": True},
+        )
+
+    def values(self, name: str) -> np.ndarray:
+        """All values of a one-dimensional array."""
+        return np.asarray(self.array(name)[:])
+
+    def move(self, before: int, after: int, moves: dict[int, int]) -> None:
+        """Give the scenes that stay their new places, without rewriting them."""
+        moved = any(source != target for source, target in moves.items())
+
+        def forward(index: Iterable[int]) -> list[int] | None:
+            time, *rest = index
+            # A removed scene's chunks stay where they are: each place is overwritten by what
+            # moves or is written there, or falls off the end.
+            return [moves[time], *rest] if time in moves else None
+
+        for name in LAYERS:
+            layer = self.array(name)
+            if after > before:
+                layer.resize((after, *layer.shape[1:]))
+            if moved:
+                self._session.reindex_array(f"/{self.modality}/{name}", forward)
+            if after < before:
+                layer.resize((after, *layer.shape[1:]))
+
+    def write_scene(self, index: int, reading: Reading) -> None:
+        """Fill one place on the time axis."""
+        for name in LAYERS:
+            self.array(name)[index] = getattr(reading, name)
+
+    def write_coords(self, old: np.ndarray, new: Sequence[int], steps: dict[int, Step]) -> None:
+        """Rewrite the coordinates on the time axis: small, and read at once by every reader."""
+        index = {int(time): position for position, time in enumerate(old)}
+        for name in SCENE_COORDS:
+            before = self.values(name)
+            values = [
+                steps[time].coords[name] if time in steps else before[index[time]] for time in new
+            ]
+            self._replace(name, np.array(values, dtype=before.dtype))
+        self._replace("time", np.array(new, dtype=np.int64))
+
+    def _replace(self, name: str, values: np.ndarray) -> None:
+        array = self.array(name)
+        array.resize(values.shape)
+        array[:] = values

@@ -23,7 +23,7 @@ LEFT_OUT = {
     Status.REJECTED: ("v", "#c44e00"),
     Status.FAILED: ("x", "#111111"),
     Status.EMPTY: ("o", "#8c8c8c"),
-    Status.SUPERSEDED: ("|", "#8c8c8c"),
+    Status.SUPERSEDED: ("D", "#8c8c8c"),
 }
 """Marker and colour of granules that are not in the cube."""
 
@@ -51,9 +51,9 @@ def timeline(scenes: Mapping[str, xr.Dataset], left_out: Sequence[Row]) -> Figur
         axes.set_ylim(-0.3, 1.08)
         axes.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
         axes.axhline(0, color="#555555", linewidth=0.6)
-        axes.spines[["top", "right", "bottom"]].set_visible(False)
-        axes.grid(axis="y", color="#dddddd", linewidth=0.5)
-        axes.set_axisbelow(True)
+        _open_frame(axes)
+        axes.spines["bottom"].set_visible(False)
+        axes.tick_params(axis="x", bottom=axes is panels[-1])
     panels[0].set_title("Valid share of the region, scene by scene", loc="left")
     _date_axis(panels[-1])
     if entries:
@@ -87,7 +87,7 @@ def _draw_left_out(axes: Axes, rows: Sequence[Row]) -> dict[str, Any]:
         if times:
             level = np.full(len(times), -0.17)
             (drawn[f"{status.value} granule"],) = axes.plot(
-                times, level, marker, color=colour, markersize=4.5, linestyle="none"
+                times, level, marker, color=colour, markersize=4, linestyle="none"
             )
     return drawn
 
@@ -172,8 +172,10 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     image = axes.imshow(np.ma.masked_equal(share, 0), cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(counts):
-        dark = share[row, column] > 0.55
-        text = f"{share[row, column]:.0%}\n{_short(counts[row, column])}"
+        part = share[row, column]
+        dark = part > 0.55
+        text = f"{part:.0%}" if part >= 0.005 else "<1%"
+        text += f"\n{_short(counts[row, column])}"
         axes.text(column, row, text, ha="center", va="center", fontsize=6.6,
                   color="white" if dark else "#222222")  # fmt: skip
     labels = [names[int(code)] for code in kept]
@@ -185,7 +187,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
     axes.tick_params(which="both", length=0)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title("Confusion matrix", loc="left")
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, ticks=[0, 0.5, 1])
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, shrink=0.5, ticks=[0, 0.5, 1])
     bar.ax.set_yticklabels(["0", "50", "100 %"])
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)

@@ -167,7 +167,7 @@ def overview(cube: Cube, run: str | None = None) -> Figure:
         left = (gap + index * (each + gap)) / width
         axes = figure.add_axes((left, foot / height, each / width, tall / height))
         axes.set(xticks=[], yticks=[])
-        axes.set_title(panel.title, loc="left", pad=4)
+        axes.set_title(panel.title, loc="left", pad=4, fontsize=8.5)
         image = panel.paint(axes, grid)
         if panel.label:
             strip = (
@@ -180,7 +180,7 @@ def overview(cube: Cube, run: str | None = None) -> Figure:
                 figure, image, figure.add_axes(strip), panel.label, open_ended=panel.limits is None
             )
     maps.scale_bar(figure.axes[0], grid)
-    _class_legend(figure, maps.present(*(panel.data for panel in panels if not panel.label)))
+    _class_legend(figure, [panel.data for panel in panels if not panel.label])
     return figure
 
 
@@ -211,7 +211,7 @@ def _overview_panels(cube: Cube, run: str | None) -> list[_Panel]:
         for name, chosen in zip(("day", "night"), choose_scenes(thermal, 1), strict=True):
             for index in chosen:
                 values = maps.thin(lst(thermal, index)).to_numpy()
-                panels.append(_Panel(f"By {name}", values, "inferno", "LST, K"))
+                panels.append(_Panel(f"LST by {name}", values, "inferno", "K"))
     if run is not None:
         result = cube.dataset(f"predictions/{run}", chunks=None)
         classes, values = (
@@ -222,9 +222,10 @@ def _overview_panels(cube: Cube, run: str | None) -> list[_Panel]:
     return panels
 
 
-def _class_legend(figure: Figure, codes: Sequence[int]) -> None:
+def _class_legend(figure: Figure, layers: Sequence[np.ndarray]) -> None:
     from matplotlib.patches import Patch
 
+    codes = sorted({code for layer in layers for code in maps.shares(layer)})
     if not codes:
         return
     patches = [

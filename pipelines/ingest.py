@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -174,22 +172,8 @@ def _batch(todo: Sequence[Work], size: int) -> list[Work]:
 
 def _read(region: Region, cube: Cube, chosen: Sequence[Work], workers: int) -> list[Outcome]:
     desk = Desk(region, cube, cube.ledger)
-    with _threads_of_rasterio(), ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(desk.judge, chosen))
-
-
-@contextmanager
-def _threads_of_rasterio() -> Iterator[None]:
-    """Keep a warning of rasterio's own making away while it warps in several threads.
-
-    It mutes `NotGeoreferencedWarning` around its in-memory files with `warnings.catch_warnings`,
-    which other threads undo. Files without georeference are refused by the sources in any case.
-    """
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
 
 
 def _commit(

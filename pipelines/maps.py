@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 MOST_PIXELS = 900
 """Longest side of a picture's data; larger layers are thinned, and read thinned."""
 
-WIDTH, LEFT, RIGHT, BOTTOM = 4.4, 0.48, 0.08, 0.5
-HEAD = 0.46
-"""Height of the strip for the title and the colour bar, inches, as all sizes here."""
+WIDTH, LEFT, RIGHT, BOTTOM, HEAD = 3.7, 0.42, 0.1, 0.4, 0.44
+"""A picture and its margins in inches; the colour bar lies in the head, beside the title."""
 
 NO_DATA_FACE, NO_DATA_LINE = "#ececec", "#b4b4b4"
 OUTLINE = "#111111"
@@ -156,8 +155,9 @@ def value_map(
     """
     figure, axes = _panel(grid, title)
     image = paint_values(axes, values, grid, colours, limits)
-    height = figure.get_size_inches()[1]
-    strip = figure.add_axes((0.68, 1 - 0.2 / height, 0.30, 0.085 / height))
+    height, width = float(figure.get_size_inches()[1]), 1.15
+    left = (WIDTH - RIGHT - 0.08 - width) / WIDTH
+    strip = figure.add_axes((left, 1 - 0.22 / height, width / WIDTH, 0.08 / height))
     colour_bar(figure, image, strip, label, open_ended=limits is None)
     return figure
 
@@ -198,7 +198,13 @@ def paint_values(
 
 
 def colour_bar(
-    figure: Figure, image: AxesImage, strip: Axes, label: str, *, open_ended: bool
+    figure: Figure,
+    image: AxesImage,
+    strip: Axes,
+    label: str,
+    *,
+    open_ended: bool,
+    size: float = 7.0,
 ) -> None:
     """Draw a flat colour bar with its label and a few round numbers.
 
@@ -206,6 +212,8 @@ def colour_bar(
     ----------
     open_ended
         Values lie beyond the ends: say so with arrows.
+    size
+        Of the text, points.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -213,13 +221,14 @@ def colour_bar(
         image,
         cax=strip,
         orientation="horizontal",
-        ticks=MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]),
+        ticks=MaxNLocator(3, steps=[1, 2, 5, 10]),
+        format="%g",
         extend="both" if open_ended else "neither",
         extendfrac=0.04,
     )
     bar.outline.set_visible(False)
-    strip.tick_params(length=2, pad=1.5, labelsize=7)
-    strip.set_title(label, fontsize=7, pad=2, loc="center")
+    strip.tick_params(length=2, pad=1.5, labelsize=size)
+    strip.set_title(label, fontsize=size, fontweight="normal", pad=2, loc="center")
 
 
 def scale_bar(axes: Axes, grid: GeoBox) -> None:
@@ -240,17 +249,11 @@ def scale_bar(axes: Axes, grid: GeoBox) -> None:
     )
 
 
-def present(*layers: np.ndarray) -> list[int]:
-    """Class codes other than 0 that occur in any of the layers."""
-    found = np.unique(np.concatenate([np.unique(layer) for layer in layers]))
-    return [int(code) for code in found if code]
-
-
 def shares(codes: np.ndarray) -> Mapping[int, float]:
     """Share of each class among the pixels that have one."""
     counts = np.bincount(codes.ravel(), minlength=1)
     total = max(int(counts[1:].sum()), 1)
-    return {code: float(counts[code]) / total for code in range(1, len(counts)) if counts[code]}
+    return {int(code): float(counts[code]) / total for code in np.flatnonzero(counts) if code}
 
 
 def _panel(grid: GeoBox, title: str) -> tuple[Figure, Axes]:

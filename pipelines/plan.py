@@ -70,9 +70,7 @@ class Plan:
         """Number of scenes by action, of one source or of all."""
         return {
             action: sum(
-                work.action is action
-                for work in self.work
-                if source is None or _from(work, source)
+                work.action is action for work in self.work if source is None or _from(work, source)
             )
             for action in Action
         }
@@ -93,7 +91,9 @@ def settings_digest(region: Region, source: str) -> str:
     """
     settings = next(entry for entry in region.sources if entry.name == source)
     modality = region.modalities[settings.modality]
-    text = settings.model_dump_json(exclude={"name", "path", "granules"}) + modality.model_dump_json()
+    text = (
+        settings.model_dump_json(exclude={"name", "path", "granules"}) + modality.model_dump_json()
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -106,9 +106,7 @@ def search(region: Region) -> list[Granule]:
         If a source cannot be searched.
     """
     period = region.period.period
-    return [
-        granule for source in region.sources for granule in source.search(region.grid, period)
-    ]
+    return [granule for source in region.sources for granule in source.search(region.grid, period)]
 
 
 def make_plan(region: Region, found: Iterable[Granule], ledger: Ledger) -> Plan:
@@ -148,7 +146,9 @@ def _by_key(granules: Iterable[Granule]) -> dict[str, tuple[Granule, ...]]:
         keys[granule.key].append(granule)
     return {
         key: tuple(
-            sorted(versions, key=lambda item: (item.version, bool(item.assets), item.id), reverse=True)
+            sorted(
+                versions, key=lambda item: (item.version, bool(item.assets), item.id), reverse=True
+            )
         )
         for key, versions in keys.items()
     }

@@ -60,7 +60,7 @@ class TrainSettings(Selection):
     patch: int = Field(default=32, ge=4)
     """Side of a patch, pixels; halved once per encoder stage of the network."""
     stride: int | None = Field(default=None, ge=1)
-    """Step from one patch to the next, pixels; by default half a patch."""
+    """Step from one patch to the next, pixels; by default a patch, so that they do not overlap."""
     min_valid: float = Field(default=0.5, ge=0, le=1)
     """Patches with a smaller share of valid, labelled pixels are not used."""
     split: SplitSettings = SplitSettings()
@@ -93,7 +93,7 @@ class TrainSettings(Selection):
     @property
     def steps(self) -> int:
         """The stride in pixels, default filled in."""
-        return self.stride or max(self.patch // 2, 1)
+        return self.stride or self.patch
 
 
 class Normalisation(Table):

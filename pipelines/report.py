@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -19,7 +18,6 @@ from pipelines.model_folder import ModelFolder
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.figure import Figure
 
     from cube.store import Cube
 
@@ -63,8 +61,7 @@ def write_report(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_text(page, encoding="utf-8")
-    os.replace(part, path)
-    return path
+    return part.replace(path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +85,13 @@ class Material:
             run = folder.name
         if run is not None and run not in runs:
             raise SelectionError(
-                f"cube {view.location} has no run {run!r}; its runs are {', '.join(runs) or 'none yet'}"
+                f"cube {view.location} has no run {run!r}; its runs are "
+                f"{', '.join(runs) or 'none yet'}"
             )
         unscored = _unscored(view, folder) if run is not None else ""
-        scored = run is not None and folder is not None and not unscored
-        evaluation = evaluate(view, run, folder.path) if scored else None  # type: ignore[arg-type, union-attr]
+        evaluation = None
+        if run is not None and folder is not None and not unscored:
+            evaluation = evaluate(view, run, folder.path)
         return cls(view, run, folder, evaluation, unscored)
 
     @cached_property
@@ -163,48 +162,67 @@ def render(material: Material) -> str:
     )
 
 
-def picture(image: str, alt: str, caption: str = "") -> dict[str, str]:
-    """A figure as the template takes it."""
-    return {"src": image, "alt": alt, "caption": caption}
+def picture(
+    image: str, alt: str, caption: str = "", keys: Sequence[maps.Key] = ()
+) -> dict[str, Any]:
+    """A figure as the template takes it; `keys` is the legend under it."""
+    return {"src": image, "alt": alt, "caption": caption, "keys": keys}
 
 
 def _maps(material: Material) -> dict[str, Any] | None:
     """Section 2: labels, prediction, confidence, errors and split."""
-    labels, predicted, parts = material.labels, material.predicted, material.parts
-    if labels is None and not predicted:
+    predicted = material.predicted.get("lithology_all")
+    if material.labels is None and predicted is None:
         return None
-    grid, test = material.cube.grid, _outline(parts)
-    shown: list[tuple[Figure, str]] = []
-    if labels is not None:
-        shown.append((figures.lithology(labels, grid, "Label map", test), "Classes as mapped."))
-    if predicted:
-        classes, probability = predicted["lithology_all"], predicted["confidence_all"]
-        title = "Predicted map, all dates"
-        shown += [
-            (figures.lithology(classes, grid, title, test), "Most probable class, by the mean of the probabilities over all dates."),
-            (figures.confidence(probability, grid, "Confidence"), "Mean probability of the class chosen, all dates."),
-        ]  # fmt: skip
-        if labels is not None and parts:
-            codes = maps.error_codes(labels, classes, parts["test"])
-            drawn = figures.keys(
-                codes, maps.RIGHT_OR_WRONG, grid, "Right and wrong on the test part"
-            )
-            shown.append((drawn, _error_caption(material.evaluation)))
-    if parts:
-        codes = maps.part_codes(parts["train"], parts["val"], parts["test"])
-        drawn = figures.keys(codes, maps.PARTS, grid, "Split")
-        shown.append((drawn, "Ground covered by the patches of each part of the sample plan."))
-    classes_shown = [
-        layer for layer in (labels, predicted.get("lithology_all")) if layer is not None
-    ]
+    drawn = (_class_maps, _confidence_map, _error_map, _split_map)
     return {
-        "figures": [picture(figures.png(drawn), f"Map: {text}", text) for drawn, text in shown],
-        "classes": report_tables.classes(labels, predicted.get("lithology_all")),
-        "present": maps.present(*classes_shown),
-        "errors": maps.RIGHT_OR_WRONG if predicted and labels is not None and parts else (),
-        "parts": _keys_in(maps.PARTS, codes) if parts else (),
-        "outlined": test is not None,
+        "figures": [item for draw in drawn for item in draw(material)],
+        "classes": report_tables.classes(material.labels, predicted),
+        "outlined": _outline(material.parts) is not None,
     }
+
+
+def _class_maps(material: Material) -> Iterator[dict[str, Any]]:
+    layers = {
+        "Label map": (material.labels, "Classes as mapped."),
+        "Predicted map": (
+            material.predicted.get("lithology_all"),
+            "Most probable class, by the mean of its probability over all dates.",
+        ),
+    }
+    outline = _outline(material.parts)
+    for title, (codes, caption) in layers.items():
+        if codes is not None:
+            drawn = figures.lithology(codes, material.cube.grid, title, outline)
+            yield picture(figures.png(drawn), title, caption)
+
+
+def _confidence_map(material: Material) -> Iterator[dict[str, Any]]:
+    if material.predicted:
+        values = material.predicted["confidence_all"]
+        drawn = figures.confidence(values, material.cube.grid, "Confidence")
+        caption = "Mean probability of the class chosen, over all dates."
+        yield picture(figures.png(drawn), "Confidence map", caption)
+
+
+def _error_map(material: Material) -> Iterator[dict[str, Any]]:
+    if material.labels is None or not material.predicted or not material.parts:
+        return
+    codes = maps.error_codes(
+        material.labels, material.predicted["lithology_all"], material.parts["test"]
+    )
+    title = "Right and wrong on the test part"
+    drawn = figures.keys(codes, maps.RIGHT_OR_WRONG, material.cube.grid, title)
+    legend = _keys_in(maps.RIGHT_OR_WRONG, codes)
+    yield picture(figures.png(drawn), title, _error_caption(material.evaluation), legend)
+
+
+def _split_map(material: Material) -> Iterator[dict[str, Any]]:
+    if material.parts:
+        codes = maps.part_codes(**material.parts)
+        drawn = figures.keys(codes, maps.PARTS, material.cube.grid, "Split")
+        caption = "Ground that the patches of each part of the sample plan cover."
+        yield picture(figures.png(drawn), "Map of the split", caption, _keys_in(maps.PARTS, codes))
 
 
 def _keys_in(keys: Sequence[maps.Key], codes: np.ndarray) -> list[maps.Key]:
@@ -226,7 +244,7 @@ def _error_caption(evaluation: Evaluation | None) -> str:
     return f"{text} Overall accuracy of this map {score.oa:.3f}, {score.pixels:,} pixels."
 
 
-def _gallery(cube: Cube) -> list[dict[str, str]]:
+def _gallery(cube: Cube) -> list[dict[str, Any]]:
     """Section 3: scenes of land surface temperature, by day and by night."""
     if not figures.has_lst(cube):
         return []
@@ -278,6 +296,7 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
     by_date = charts.by_date(dates, total[NETWORK].oa, total[MAJORITY].oa)
     return {
         "dates": len(dates),
+        "head": report_tables.SCORE_HEAD,
         "tables": report_tables.score_tables(evaluation),
         "classes": report_tables.class_scores(evaluation),
         "matrix": picture(figures.svg(matrix), "Confusion matrix of the network"),

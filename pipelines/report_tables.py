@@ -13,8 +13,8 @@ from cube.bands import MODALITIES
 from cube.grid import describe
 from cube.lithology import Lithology
 from cube.version import code_version
-from pipelines.evaluate import MAJORITY, MEMORISE, NETWORK, PREDICTORS, Evaluation
-from pipelines.maps import shares
+from pipelines.evaluate import NETWORK, PREDICTORS, Evaluation
+from pipelines.maps import extent, shares
 from pipelines.scorecard import FIGURES
 
 if TYPE_CHECKING:
@@ -48,11 +48,12 @@ def facts(cube: Cube) -> list[Fact]:
     """Where a cube lies and what it is."""
     west, south, east, north = cube.attrs["bbox"]
     commit = cube.history()[0]
-    box = f"{_degrees(south, 'SN')} to {_degrees(north, 'SN')}, {_degrees(west, 'WE')} to {_degrees(east, 'WE')}"
-    rows, columns = cube.grid.shape
-    across, down = (cube.grid.resolution.x * columns / 1e3, -cube.grid.resolution.y * rows / 1e3)
+    latitudes = f"{_degrees(south, 'SN')} to {_degrees(north, 'SN')}"
+    longitudes = f"{_degrees(west, 'WE')} to {_degrees(east, 'WE')}"
+    left, right, bottom, top = extent(cube.grid)
+    size = f"{right - left:.1f} x {top - bottom:.1f} km"
     return [
-        ("Area", f"{box} (WGS 84); {across:.1f} x {down:.1f} km"),
+        ("Area", f"{latitudes}, {longitudes} (WGS 84); {size}"),
         ("Grid", describe(cube.grid)),
         ("Cube", cube.location),
         ("Snapshot", f"{cube.snapshot}, {commit.time:%Y-%m-%d %H:%M} UTC: {commit.message}"),
@@ -107,8 +108,7 @@ def _date(time: np.datetime64) -> str:
 
 def headline(evaluation: Evaluation) -> dict[str, Any]:
     """The network's scores beside the baselines', in words and as bars."""
-    network = evaluation.scores[NETWORK]
-    others = [evaluation.scores[name] for name in (MAJORITY, MEMORISE)]
+    network, majority, memorised = (evaluation.scores[name] for name in PREDICTORS)
     place = (
         "On ground that was not seen in training"
         if evaluation.leak_safe
@@ -116,12 +116,13 @@ def headline(evaluation: Evaluation) -> dict[str, Any]:
     )
     sentence = (
         f"{place}, the network reaches an overall accuracy of {network.oa:.3f} (macro F1 "
-        f"{network.macro_f1:.3f}), against {others[0].oa:.3f} ({others[0].macro_f1:.3f}) for the "
-        f"majority class and {others[1].oa:.3f} ({others[1].macro_f1:.3f}) for memorising the place."
+        f"{network.macro_f1:.3f}), against {majority.oa:.3f} ({majority.macro_f1:.3f}) for the "
+        f"majority class and {memorised.oa:.3f} ({memorised.macro_f1:.3f}) for memorising the "
+        "place."
     )
     return {
         "sentence": sentence,
-        "comparison": _comparison(network, others),
+        "comparison": _comparison(network, (majority, memorised)),
         "leak_safe": evaluation.leak_safe,
         "split": evaluation.split,
         "pixels": f"{network.pixels:,}",
@@ -236,11 +237,9 @@ def training_facts(folder: ModelFolder) -> list[Fact]:
     if "parameters" in metrics:
         found.append(("Parameters", f"{metrics['parameters']:,}"))
     if "best" in metrics:
-        best = metrics["best"]
-        found.append(
-            ("Epochs", f"{metrics['epochs']}; weights kept from epoch {metrics['best_epoch']}")
-        )
-        found.append(("Validation loss", f"{best['val_loss']:.4g} at that epoch"))
+        kept = f"weights kept from epoch {metrics['best_epoch']}"
+        found.append(("Epochs", f"{metrics['epochs']}; {kept}"))
+        found.append(("Validation loss", f"{metrics['best']['val_loss']:.4g} at that epoch"))
     if "seconds" in metrics:
         found.append(("Duration", f"{metrics['seconds']:.0f} s"))
     return found
@@ -248,24 +247,22 @@ def training_facts(folder: ModelFolder) -> list[Fact]:
 
 def score_tables(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The network beside the baselines: on all test dates, and on the map over all dates."""
-    titles = (
-        (f"Test pixels of {len(evaluation.per_date)} dates; a pixel counts once a date", evaluation.scores),
-        ("The one map made from all dates", evaluation.all_dates),
-    )  # fmt: skip
+    dates = len(evaluation.per_date)
+    groups = {
+        f"test pixels of {dates} dates; a pixel counts once a date": evaluation.scores,
+        "the one map made from all dates": evaluation.all_dates,
+    }
     return [
-        {
-            "title": title,
-            "head": [*FIGURES, "pixels"],
-            "rows": [
-                (
-                    name,
-                    [*(f"{getattr(row, key):.3f}" for key in FIGURES.values()), f"{row.pixels:,}"],
-                )
-                for name, row in scores.items()
-            ],
-        }
-        for title, scores in titles
+        {"title": title, "rows": [(name, _score_row(row)) for name, row in scores.items()]}
+        for title, scores in groups.items()
     ]
+
+
+SCORE_HEAD = (*FIGURES, "pixels")
+
+
+def _score_row(scores: Scores) -> list[str]:
+    return [*(f"{getattr(scores, field):.3f}" for field in FIGURES.values()), f"{scores.pixels:,}"]
 
 
 def class_scores(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -283,32 +280,43 @@ def class_scores(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def lineage(cube: Cube, run: str | None, folder: ModelFolder | None) -> list[Fact]:
     """What was made from what."""
-    counts = ", ".join(
-        f"{count} {status}" for status, count in cube.ledger.count().items() if count
-    )
+    ledger = cube.ledger
+    counts = ", ".join(f"{count} {status}" for status, count in ledger.count().items() if count)
     found = [
         ("Snapshot of this page", cube.snapshot),
-        ("Granules considered", f"{len(cube.ledger)}: {counts}" if counts else "none"),
+        ("Granules considered", f"{len(ledger)}: {counts}" if counts else "none"),
     ]
     if run is not None:
         attrs = cube.dataset(f"predictions/{run}", chunks=None).attrs
-        found += [
-            (f"Run {run}", f"model {attrs.get('model', 'unknown')}, code {attrs.get('code', 'unknown')}"),
-            ("Snapshot mapped by the run", attrs.get("input_snapshot", "unknown")),
-            ("Snapshot trained on", attrs.get("training_snapshot", "unknown")),
-            ("Model digest (SHA-256)", attrs.get("model_digest", "unknown")),
-            ("Sample plan digest (SHA-256)", attrs.get("plan_digest", "unknown")),
-        ]  # fmt: skip
+        found.append(("Run", run))
+        found += [(title, str(attrs.get(name, "unknown"))) for name, title in RUN_LINEAGE.items()]
     if folder is not None:
-        trained = folder.recipe.lineage
-        libraries = ", ".join(f"{name} {value}" for name, value in trained.libraries.items())
-        found.append(("Model folder", f"{folder.path}; trained by code {trained.code_version}"))
-        if run is None:
-            found += [("Snapshot trained on", trained.snapshot), ("Model digest (SHA-256)", folder.digest),
-                      ("Sample plan digest (SHA-256)", trained.plan_digest)]  # fmt: skip
-        if libraries:
-            found.append(("Libraries in training", libraries))
+        found += _model_lineage(folder)
     return [*found, ("Code of this page", f"thermocube {code_version()}")]
+
+
+RUN_LINEAGE = {
+    "model": "Model of the run",
+    "model_digest": "Its digest (SHA-256)",
+    "plan_digest": "Its sample plan (SHA-256)",
+    "training_snapshot": "Snapshot trained on",
+    "input_snapshot": "Snapshot mapped",
+    "code": "Code of the run",
+}
+"""Attribute of a run to what it is called on the page."""
+
+
+def _model_lineage(folder: ModelFolder) -> list[Fact]:
+    trained = folder.recipe.lineage
+    libraries = ", ".join(f"{name} {version}" for name, version in trained.libraries.items())
+    return [
+        ("Model folder", str(folder.path)),
+        ("Its digest (SHA-256)", folder.digest),
+        ("Its sample plan (SHA-256)", trained.plan_digest),
+        ("Its training snapshot", f"{trained.snapshot} of {trained.cube}"),
+        ("Code of the training", trained.code_version),
+        ("Libraries in training", libraries or "not recorded"),
+    ]
 
 
 def commits(cube: Cube) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
 from cube import timeline
 from cube.errors import GranuleError
 from cube.ledger import Ledger, Row, Status
@@ -141,7 +143,7 @@ class Desk:
                 reading = self._read(granule)
             except GranuleError as error:
                 failed.append(self._failure(work, granule, error.kind, str(error)))
-            except Exception as error:  # noqa: BLE001 - one granule's surprise must not stop the rest
+            except Exception as error:
                 log.exception("granule %s", granule.id)
                 reason = f"{type(error).__name__}: {error}"
                 failed.append(self._failure(work, granule, "unexpected", reason))
@@ -218,22 +220,21 @@ class Desk:
     def _row(
         self, work: Work, entry: _Taken, verdict: Verdict | None, step: timeline.Step | None
     ) -> Row:
-        judged = {"group": work.digest, "settings": work.settings}
         if not entry.measured:
-            verdict = screen(Coverage(0, 0, 0), self.region.modalities[work.scene.modality], measured=False)
+            settings = self.region.modalities[work.scene.modality]
+            verdict = screen(Coverage(0, 0, 0), settings, measured=False)
         if verdict is None:
             assert step is not None
-            row = note(entry.granule, Status.INGESTED)
-            return dataclasses.replace(row, scene=step.time, **judged)
-        row = note(entry.granule, verdict.status, rule=verdict.rule, reason=verdict.reason)
-        return dataclasses.replace(row, figure=verdict.figure, limit=verdict.limit, **judged)
+            row = dataclasses.replace(note(entry.granule, Status.INGESTED), scene=step.time)
+        else:
+            row = note(entry.granule, verdict.status, rule=verdict.rule, reason=verdict.reason)
+            row = dataclasses.replace(row, figure=verdict.figure, limit=verdict.limit)
+        return dataclasses.replace(row, group=work.digest, settings=work.settings)
 
-    def _step(
-        self, taken: Sequence[_Taken], reading: Reading, coverage: Coverage
-    ) -> timeline.Step:
+    def _step(self, taken: Sequence[_Taken], reading: Reading, coverage: Coverage) -> timeline.Step:
         time = min(entry.granule.time for entry in taken if entry.granule.time is not None)
         longitude, latitude = centre(self.region.grid)
-        instant = [time.replace(tzinfo=None)]
+        instant = np.array([time.replace(tzinfo=None)], dtype="datetime64[ns]")
         return timeline.Step(
             time,
             reading,

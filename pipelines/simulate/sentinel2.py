@@ -36,10 +36,12 @@ class Sky:
     @classmethod
     def draw(cls, random: np.random.Generator, shape: tuple[int, ...], share: float) -> Sky:
         """Draw clouds over a share of the ground; shadows fall to the north-east."""
+        from scipy.ndimage import shift
+
         density = smooth(random, (shape[0], shape[1]), 9)
         cloud = highest(density, share)
-        shadow = np.roll(cloud, (-5, 4), axis=(0, 1)) & ~cloud
-        return cls(density, cloud, highest(density, 0.6 * share), shadow)
+        shadow = shift(cloud.astype(np.uint8), (-5, 4), order=0) == 1
+        return cls(density, cloud, highest(density, 0.6 * share), shadow & ~cloud)
 
 
 def write(folder: Path, world: World, when: datetime, index: int) -> str:

@@ -204,7 +204,8 @@ def _river(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     height, width = shape
     bends = smooth(random, (height, 1), height / 14)[:, 0]
     middle = width * 0.55 + width * 0.09 * bends
-    return np.abs(np.arange(width) - middle[:, None]) < 1.5
+    half = 1.5 * np.hypot(1, np.gradient(middle))
+    return np.abs(np.arange(width) - middle[:, None]) < half[:, None]
 
 
 def _lake(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:

@@ -283,6 +283,15 @@ def test_parts_within_the_buffer_are_refused_with_the_figures(plan: SamplePlan) 
         dataclasses.replace(plan, split=wider)
 
 
+def test_the_buffer_is_held_to_the_pixel(plan: SamplePlan) -> None:
+    owned = [plan.places[np.unique(plan.part(name)[:, 0])] for name in PARTS]
+    closest = min(gap(one, other, 8) for one, other in itertools.combinations(owned, 2))
+    exact, more = (plan.split.model_copy(update={"buffer": closest + add}) for add in (0, 1))
+    assert dataclasses.replace(plan, split=exact).split.buffer == closest
+    with pytest.raises(PlanError, match=f"have only {closest} px between them"):
+        dataclasses.replace(plan, split=more)
+
+
 def test_patches_outside_their_blocks_are_refused(plan: SamplePlan) -> None:
     blocks = plan.blocks.copy()
     blocks[blocks == 1] = 0

@@ -30,7 +30,10 @@ def make_step(day: int, seed: int) -> Step:
     generator = np.random.default_rng(seed)
     height, width = GRID.shape
     qc = generator.choice(np.array([0, 1, 2, 16], np.uint8), size=(height, width))
-    bands = [generator.uniform(280, 320, (height, width)), generator.uniform(0.9, 1, (height, width))]
+    bands = [
+        generator.uniform(280, 320, (height, width)),
+        generator.uniform(0.9, 1, (height, width)),
+    ]
     word = generator.integers(-1, 60000, (height, width))
     reading = Reading.build(bands, qc, word)
     return Step(

@@ -52,9 +52,7 @@ def test_plan_ingest_status_history_export(home: Path) -> None:
     assert history["commits"][0]["metadata"]["code"]
     time = document["modalities"]["thermal"]["times"][0]
     target = home / "lst.tif"
-    done = thermocube(
-        "export", region, "thermal/imagery", target, "--band", "lst", "--time", time
-    )
+    done = thermocube("export", region, "thermal/imagery", target, "--band", "lst", "--time", time)
     assert done.returncode == 0, done.stderr
     with rasterio.open(target) as exported:
         assert exported.crs.to_epsg() == 32630

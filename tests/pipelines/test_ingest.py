@@ -17,10 +17,10 @@ from cube.ledger import Status
 from cube.quality import is_valid
 from cube.region import Region
 from cube.store import Cube
+from deliveries import assert_same, at_home, deliver, granules_of
 from pipelines.ingest import ingest, plan
 from pipelines.plan import Action
 from pipelines.simulate import Simulation
-from deliveries import assert_same, at_home, deliver, granules_of
 
 
 def test_the_reference_is_what_was_simulated(complete: Simulation, reference: Cube) -> None:
@@ -143,19 +143,21 @@ def test_every_granule_considered_has_a_row_that_says_why(
     assert all(row.figure > row.limit for row in cloudy)
 
 
-def test_looser_limits_bring_rejected_scenes_in_and_tighter_ones_take_them_out(
+def test_changed_limits_take_scenes_out_and_bring_them_back(
     complete: Simulation, reference: Cube, tmp_path: Path
 ) -> None:
     region = at_home(complete, tmp_path, granules_of(complete))
     ingest(region)
     before = Cube.open(region).dataset("thermal").sizes["time"]
     text = (tmp_path / "region.toml").read_text()
-    loose = text.replace("[modalities.thermal]", "[modalities.thermal]\nmax_bad = 0.9")
-    (tmp_path / "region.toml").write_text(loose)
-    assert ingest(Region.load(tmp_path / "region.toml")).scenes["written"] >= 1
-    assert Cube.open(region).dataset("thermal").sizes["time"] > before
+    tight = text.replace("[modalities.thermal]", "[modalities.thermal]\nmin_valid = 0.999")
+    (tmp_path / "region.toml").write_text(tight)
+    report = ingest(Region.load(tmp_path / "region.toml"))
+    after = Cube.open(region).dataset("thermal").sizes["time"]
+    assert report.scenes["removed"] == before - after > 0
+    assert [row for row in Cube.open(region).ledger if row.rule == "min_valid"]
     (tmp_path / "region.toml").write_text(text)
-    ingest(Region.load(tmp_path / "region.toml"))
+    assert ingest(Region.load(tmp_path / "region.toml")).scenes["written"] == before - after
     assert_same(Cube.open(region), reference)
 
 
@@ -296,8 +298,6 @@ def test_planning_writes_nothing(complete: Simulation, tmp_path: Path) -> None:
 
 
 def test_history_tells_which_granules_made_a_commit(complete: Simulation, reference: Cube) -> None:
-    told = [
-        name for commit in reference.history() for name in commit.metadata.get("granules", [])
-    ]
+    told = [name for commit in reference.history() for name in commit.metadata.get("granules", [])]
     stored = [str(ids).split(" ") for ids in reference.dataset("thermal")["granules"].values]
     assert sorted(told) == sorted(name for ids in stored for name in ids)

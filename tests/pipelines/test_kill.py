@@ -24,9 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def start(region: Path) -> subprocess.Popen[bytes]:
     """An ingest in a process of its own, a commit a scene."""
     command = [sys.executable, "-m", "pipelines.cli", "ingest", str(region), "--batch", "1"]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def wait_for_commits(cube: Path, count: int) -> None:

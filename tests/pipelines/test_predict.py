@@ -144,6 +144,22 @@ def test_only_the_recipes_selection_is_mapped(tiny_cube: Cube, thermometer: Writ
     assert set(hours.values.tolist()) == {0}
 
 
+def test_bands_reach_the_network_by_name_in_the_recipes_order(
+    tiny_cube: Cube, thermometer: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Defect 2: arrays were reshaped by position, and pixels and bands were scrambled."""
+    seen: list[np.ndarray] = []
+
+    class Watching:
+        def predict_on_batch(self, batch: np.ndarray) -> np.ndarray:
+            seen.append(np.nanmean(batch, axis=(0, 1, 2)))
+            return np.ones((*batch.shape[:3], CLASS_COUNT), np.float32)
+
+    monkeypatch.setattr(ModelFolder, "network", lambda self: Watching())
+    predict(tiny_cube, thermometer("swapped", bands=("emissivity", "lst")).path)
+    assert all(0.9 < emissivity < 1 and lst > 290 for emissivity, lst in seen)
+
+
 def test_cube_that_lacks_the_recipes_bands_is_refused(
     tiny_cube: Cube, thermometer: WriteModel
 ) -> None:

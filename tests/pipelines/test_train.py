@@ -68,9 +68,7 @@ def test_normalisation_comes_from_the_training_part_only(
 
 
 @pytest.mark.train
-def test_trained_network_maps_the_cube_and_is_scored(
-    trained: ModelFolder, tiny_cube: Cube
-) -> None:
+def test_trained_network_maps_the_cube_and_is_scored(trained: ModelFolder, tiny_cube: Cube) -> None:
     run = predict(tiny_cube, trained.path, run="trained", stride=8)
     result = evaluate(tiny_cube, run, trained.path)
     assert result.model_digest == trained.digest
@@ -119,9 +117,7 @@ def test_training_that_breaks_off_leaves_nothing(tiny_cube: Cube, tmp_path: Path
 
 
 @pytest.mark.train
-def test_selection_that_the_cube_does_not_have_is_refused(
-    tiny_cube: Cube, tmp_path: Path
-) -> None:
+def test_selection_that_the_cube_does_not_have_is_refused(tiny_cube: Cube, tmp_path: Path) -> None:
     pytest.importorskip("keras", reason="needs Keras: install thermocube[train]")
     with pytest.raises(SelectionError, match="lst_err"):
         train(tiny_cube, tmp_path / "band", TrainSettings(patch=8, bands=("lst_err",)))

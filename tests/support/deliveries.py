@@ -16,7 +16,9 @@ from pipelines.simulate import Simulation
 def granules_of(simulation: Simulation) -> list[str]:
     """Ids of all ECOSTRESS granules that lie in the simulation's folder."""
     files = (simulation.folder / "ecostress").glob("*.tif")
-    return sorted({file.name.rsplit("_", 1)[0].removesuffix("_LST").removesuffix("_view") for file in files})
+    return sorted(
+        {file.name.rsplit("_", 1)[0].removesuffix("_LST").removesuffix("_view") for file in files}
+    )
 
 
 def deliver(simulation: Simulation, home: Path, names: list[str]) -> None:
