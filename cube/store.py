@@ -109,6 +109,7 @@ class Cube:
         if fresh:
             with cube.transaction(f"create cube of region {region.name}", {}) as change:
                 change.set_attrs(_root_attrs(region))
+                change.make_groups("predictions", "sharpened")
                 for modality in region.modalities:
                     timeline.create(change.session, modality, region.bands(modality), region.grid)
         cube._agree_with(region)
@@ -193,12 +194,15 @@ class Cube:
         """
         import xarray as xr
 
-        if group not in self.groups():
+        try:
+            dataset: xr.Dataset = xr.open_zarr(
+                self._session.store, group=group, chunks=chunks, consolidated=False
+            )
+        except FileNotFoundError:
             there = ", ".join(self.groups()) or "nothing yet"
-            raise SelectionError(f"cube {self.location} has no group {group!r}; it has {there}")
-        dataset: xr.Dataset = xr.open_zarr(
-            self._session.store, group=group, chunks=chunks, consolidated=False
-        )
+            raise SelectionError(
+                f"cube {self.location} has no group {group!r}; it has {there}"
+            ) from None
         for coordinate in dataset.coords.values():
             coordinate.load()  # small, and what selections are made by
         return dataset
@@ -224,7 +228,9 @@ class Cube:
         ]
 
     @contextmanager
-    def transaction(self, message: str, lineage: Mapping[str, Any]) -> Iterator[Transaction]:
+    def transaction(
+        self, message: str, lineage: Mapping[str, Any], *, exclusive: bool = True
+    ) -> Iterator[Transaction]:
         """Change the cube; all of it becomes visible at the end, or nothing.
 
         Parameters
@@ -233,12 +239,26 @@ class Cube:
             One line for the history.
         lineage
             What the change was made from; kept in the commit's metadata.
+        exclusive
+            Keep other writers out from the beginning. Without it they are kept out of the commit
+            only, so that hours of inference block no ingest; the change must then stay within
+            groups of its own.
+
+        Raises
+        ------
+        StoreError
+            If a change that was not exclusive met another one in the same group.
         """
-        with write_lock(self.location):
+        if exclusive:
+            with write_lock(self.location):
+                change = Transaction(self._repository.writable_session(BRANCH))
+                yield change
+                change.commit(message, lineage)
+        else:
             change = Transaction(self._repository.writable_session(BRANCH))
             yield change
-            if change.session.has_uncommitted_changes:
-                change.session.commit(message, {**lineage, "code": code_version()})
+            with write_lock(self.location):
+                change.commit(message, lineage)
         self.refresh()
 
     def __repr__(self) -> str:
@@ -253,11 +273,37 @@ class Transaction:
         self.base = session.snapshot_id
         """Snapshot that the change starts from."""
 
+    def commit(self, message: str, lineage: Mapping[str, Any]) -> None:
+        """Make the change visible, if there is one."""
+        import icechunk
+
+        if not self.session.has_uncommitted_changes:
+            return
+        metadata = {**lineage, "code": code_version()}
+        try:
+            self.session.commit(message, metadata, rebase_with=icechunk.ConflictDetector())
+        except (icechunk.ConflictError, icechunk.RebaseFailedError) as error:
+            raise StoreError(
+                f"{message}: another job changed the same group meanwhile ({error}); run it again",
+                kind="conflict",
+            ) from error
+
     def set_attrs(self, attrs: Mapping[str, Any]) -> None:
         """Set attributes of the root group."""
         import zarr
 
         zarr.open_group(self.session.store, mode="a", zarr_format=3).attrs.update(attrs)
+
+    def make_groups(self, *groups: str) -> None:
+        """Make empty groups, so that later changes below them do not touch the root.
+
+        Two jobs that both had to make the parent of their group would stand in each other's way.
+        """
+        import zarr
+
+        root = zarr.open_group(self.session.store, mode="a", zarr_format=3)
+        for group in groups:
+            root.require_group(group)
 
     def write(self, group: str, dataset: xr.Dataset) -> None:
         """Replace a whole group by a dataset."""

@@ -167,7 +167,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
     kept = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
     counts = counts[np.ix_(kept, kept)]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 1.9 + 0.58 * len(kept)
+    side = 1.7 + 0.54 * len(kept)
     figure = Figure((side + 0.6, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(np.ma.masked_equal(share, 0), cmap="Blues", vmin=0, vmax=1)
@@ -176,11 +176,12 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
         dark = part > 0.55
         text = f"{part:.0%}" if part >= 0.005 else "<1%"
         text += f"\n{_short(counts[row, column])}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=6.6,
+        axes.text(column, row, text, ha="center", va="center", fontsize=7.6,
                   color="white" if dark else "#222222")  # fmt: skip
     labels = [names[int(code)] for code in kept]
-    axes.set_xticks(range(len(kept)), labels, rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(kept)), labels)
+    slanted: Any = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(kept)), labels, fontsize=8, **slanted)
+    axes.set_yticks(range(len(kept)), labels, fontsize=8)
     axes.set_xticks(np.arange(len(kept) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(kept) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#d8d8d8", linewidth=0.6)

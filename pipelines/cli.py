@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -151,6 +152,8 @@ app.command()(cli_models.demo)
 
 def main() -> None:
     """Run the command; turn every error of the user's or the data's into one message."""
+    # TensorFlow greets on stderr with what the processor can do; nobody asked.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app()
     except RegionError as problem:

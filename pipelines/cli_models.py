@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cube.errors import ModelError
-from pipelines.console import emit, progress
+from pipelines.console import emit, epoch_line, progress
 
 RegionFile = Annotated[Path, typer.Argument(help="Region file (TOML).", metavar="REGION.toml")]
 ModelFolder = Annotated[Path, typer.Argument(help="Model folder.", metavar="MODEL")]
@@ -47,7 +47,7 @@ def train(
             model,
             chosen,
             overwrite=overwrite,
-            on_epoch=lambda epoch, logs: tell(epoch, chosen.epochs, _epoch_line(logs)),
+            on_epoch=lambda epoch, logs: tell(epoch, chosen.epochs, epoch_line(logs)),
         )
     emit({"model": str(folder)}, f"model: {folder}", json=json)
 
@@ -91,10 +91,6 @@ def parse_settings(pairs: list[str]) -> Any:
         raise ModelError(
             "training settings:\n" + "\n".join(lines) + f"\nthe settings are {known}"
         ) from None
-
-
-def _epoch_line(logs: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
 
 
 def predict(
@@ -155,7 +151,6 @@ def report(
     from cube.store import Cube
     from pipelines.report import write_report
 
-    run = run or (model.resolve().name if model else None)
     write_report(Cube.open(region), path, run=run, model=model)
     emit({"report": str(path)}, f"wrote {path}", json=False)
 

@@ -83,3 +83,8 @@ def _bar(title: str) -> Iterator[Tell]:
         yield lambda done, total, line: bar.update(
             task, completed=done, total=total, description=line
         )
+
+
+def epoch_line(logs: Mapping[str, float]) -> str:
+    """Losses and scores of an epoch in a line."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in logs.items())

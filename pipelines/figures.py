@@ -46,6 +46,9 @@ STYLE: Any = {
     "svg.hashsalt": "thermocube",
 }
 
+OVERVIEW_WIDTH = 10.0
+"""Inches."""
+
 
 def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
     """Draw with this module's style, and leave Matplotlib's settings as they were."""
@@ -145,7 +148,8 @@ def overview(cube: Cube, run: str | None = None) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        10 inches wide; about 1600 x 420 pixels at 160 dpi for a square region.
+        `OVERVIEW_WIDTH` wide with all five panels; about 1600 x 420 pixels at 160 dpi where the
+        region is square.
 
     Raises
     ------
@@ -158,11 +162,11 @@ def overview(cube: Cube, run: str | None = None) -> Figure:
     if not panels:
         raise SelectionError(f"cube {cube.location} has neither labels nor LST: nothing to show")
     grid = cube.grid
-    gap, head, foot, width = 0.07, 0.42, 0.34, 10.0
-    each = (width - gap * (len(panels) + 1)) / max(len(panels), 3)
+    gap, head, foot = 0.07, 0.42, 0.34
+    each = (OVERVIEW_WIDTH - gap) / max(len(panels), 3) - gap
     tall = each * grid.shape[0] / grid.shape[1]
-    figure = Figure((width, head + tall + foot))
-    height = head + tall + foot
+    width, height = gap + len(panels) * (each + gap), head + tall + foot
+    figure = Figure((width, height))
     for index, panel in enumerate(panels):
         left = (gap + index * (each + gap)) / width
         axes = figure.add_axes((left, foot / height, each / width, tall / height))
@@ -170,15 +174,10 @@ def overview(cube: Cube, run: str | None = None) -> Figure:
         axes.set_title(panel.title, loc="left", pad=4, fontsize=8.5)
         image = panel.paint(axes, grid)
         if panel.label:
-            strip = (
-                left + 0.55 * each / width,
-                1 - 0.19 / height,
-                0.42 * each / width,
-                0.07 / height,
-            )
-            maps.colour_bar(
-                figure, image, figure.add_axes(strip), panel.label, open_ended=panel.limits is None
-            )
+            size = (0.4 * each / width, 0.07 / height)
+            strip = figure.add_axes((left + 0.56 * each / width, 1 - 0.2 / height, *size))
+            ends = panel.limits is None
+            maps.colour_bar(figure, image, strip, panel.label, open_ended=ends, ticks=2, size=6)
     maps.scale_bar(figure.axes[0], grid)
     _class_legend(figure, [panel.data for panel in panels if not panel.label])
     return figure

@@ -204,6 +204,7 @@ def colour_bar(
     label: str,
     *,
     open_ended: bool,
+    ticks: int = 3,
     size: float = 7.0,
 ) -> None:
     """Draw a flat colour bar with its label and a few round numbers.
@@ -212,6 +213,8 @@ def colour_bar(
     ----------
     open_ended
         Values lie beyond the ends: say so with arrows.
+    ticks
+        Most steps between the numbers.
     size
         Of the text, points.
     """
@@ -221,7 +224,7 @@ def colour_bar(
         image,
         cax=strip,
         orientation="horizontal",
-        ticks=MaxNLocator(3, steps=[1, 2, 5, 10]),
+        ticks=MaxNLocator(ticks, steps=[1, 2, 5, 10]),
         format="%g",
         extend="both" if open_ended else "neither",
         extendfrac=0.04,

@@ -84,7 +84,7 @@ def predict(
     lattice = _lattice(dataset, folder.recipe.patch, stride)
     network = taught_classes(folder.network().predict_on_batch, _taught(folder))
     lineage = _lineage(cube, folder, run)
-    with cube.transaction(f"predict {run}", lineage) as change:
+    with cube.transaction(f"predict {run}", lineage, exclusive=False) as change:
         group = f"predictions/{run}"
         if not overwrite and group in cube.at(change.base).groups():
             raise StoreError(

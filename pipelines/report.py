@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cube.errors import SelectionError
-from pipelines import charts, figures, maps, report_tables
+from pipelines import charts, figures, maps, report_lineage, report_tables
 from pipelines.evaluate import MAJORITY, NETWORK, Evaluation, evaluate
 from pipelines.model_folder import ModelFolder
 
@@ -157,8 +157,8 @@ def render(material: Material) -> str:
         coverage=_coverage(cube),
         training=_training(material.folder) if material.folder else None,
         scores=_scores(evaluation) if evaluation else None,
-        lineage=report_tables.lineage(cube, material.run, material.folder),
-        commits=report_tables.commits(cube),
+        lineage=report_lineage.lineage(cube, material.run, material.folder),
+        commits=report_lineage.commits(cube),
     )
 
 
@@ -271,8 +271,8 @@ def _coverage(cube: Cube) -> dict[str, Any]:
     alt = "Valid share of the region for every scene, by modality, and the granules left out"
     return {
         "figure": picture(figures.svg(drawn), alt) if drawn else None,
-        "counts": report_tables.left_out_counts(left_out),
-        "rows": report_tables.left_out_rows(left_out),
+        "counts": report_lineage.left_out_counts(left_out),
+        "rows": report_lineage.left_out_rows(left_out),
         "considered": len(ledger),
     }
 
@@ -285,7 +285,7 @@ def _training(folder: ModelFolder) -> dict[str, Any]:
     drawn = charts.curves(history, best) if "loss" in history else None
     return {
         "figure": picture(figures.svg(drawn), alt) if drawn else None,
-        "facts": report_tables.training_facts(folder),
+        "facts": report_lineage.training_facts(folder),
     }
 
 

@@ -1,9 +1,7 @@
-"""The words and tables of the report: plain strings, ready for the page's template."""
+"""What a report says of a cube and of scores: plain strings, ready for the page's template."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,6 @@ import numpy as np
 from cube.bands import MODALITIES
 from cube.grid import describe
 from cube.lithology import Lithology
-from cube.version import code_version
 from pipelines.evaluate import NETWORK, PREDICTORS, Evaluation
 from pipelines.maps import extent, shares
 from pipelines.scorecard import FIGURES
@@ -20,22 +17,10 @@ from pipelines.scorecard import FIGURES
 if TYPE_CHECKING:
     import xarray as xr
 
-    from cube.ledger import Row
     from cube.store import Cube
     from models.metrics import Scores
-    from pipelines.model_folder import ModelFolder
-
-COMMITS = 12
-"""Most commits listed."""
 
 Fact = tuple[str, str]
-
-RULES = {
-    "max_cloud": "more cloud than the region file accepts",
-    "max_bad": "more invalid pixels, cloud apart, than the region file accepts",
-    "min_valid": "fewer valid pixels than the region file asks for",
-    "incomplete": "a layer that is needed is missing",
-}
 
 
 def runs(cube: Cube) -> list[str]:
@@ -170,87 +155,14 @@ def classes(*layers: np.ndarray | None) -> list[dict[str, Any]]:
     ]
 
 
-def left_out_counts(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Granules that are not in the cube, counted by modality, status and rule."""
-    groups: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.modality, row.status.value, row.rule].append(row)
-    return [
-        {
-            "modality": modality,
-            "status": status,
-            "rule": rule or "–",
-            "meaning": RULES.get(rule) or _MEANING.get(status, ""),
-            "count": len(members),
-            "figures": _figures(members),
-        }
-        for (modality, status, rule), members in sorted(groups.items())
-    ]
-
-
-_MEANING = {
-    "failed": "could not be read; the next ingest tries again",
-    "superseded": "a newer version of the same acquisition is used",
-    "empty": "no pixel of it was measured inside the region",
-}
-
-
-def _figures(rows: Sequence[Row]) -> str:
-    """The span of what was measured, against the limit."""
-    figures = [row.figure for row in rows if math.isfinite(row.figure)]
-    limits = {row.limit for row in rows if math.isfinite(row.limit)}
-    if not figures or len(limits) != 1:
-        return "–"
-    low, high = min(figures), max(figures)
-    span = f"{low:.1%}" if low == high else f"{low:.1%} to {high:.1%}"
-    return f"{span}; limit {limits.pop():.0%}"
-
-
-def left_out_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """The same granules one by one, in order of time."""
-    return [
-        {
-            "granule": row.granule,
-            "time": f"{row.time:%Y-%m-%d %H:%M}" if row.time else "unknown",
-            "status": row.status.value,
-            "rule": row.rule or "–",
-            "reason": row.reason,
-        }
-        for row in rows
-    ]
-
-
-def training_facts(folder: ModelFolder) -> list[Fact]:
-    """How the network was trained."""
-    metrics, recipe = folder.metrics(), folder.recipe
-    settings = recipe.training
-    found = [
-        ("Input", f"{recipe.selection.modality}: {', '.join(recipe.bands)}"),
-        ("Patches", f"{recipe.patch} px, every {recipe.stride} px"),
-        ("Loss", settings.loss),
-        ("Split", folder.plan.split.kind),
-    ]
-    parts = metrics.get("plan", {}).get("parts", {})
-    if parts:
-        samples = ", ".join(f"{name} {part['samples']:,}" for name, part in parts.items())
-        found.append(("Samples", samples))
-    if "parameters" in metrics:
-        found.append(("Parameters", f"{metrics['parameters']:,}"))
-    if "best" in metrics:
-        kept = f"weights kept from epoch {metrics['best_epoch']}"
-        found.append(("Epochs", f"{metrics['epochs']}; {kept}"))
-        found.append(("Validation loss", f"{metrics['best']['val_loss']:.4g} at that epoch"))
-    if "seconds" in metrics:
-        found.append(("Duration", f"{metrics['seconds']:.0f} s"))
-    return found
-
-
 def score_tables(evaluation: Evaluation) -> list[dict[str, Any]]:
     """The network beside the baselines: on all test dates, and on the map over all dates."""
     dates = len(evaluation.per_date)
+    # Under a split by date the one map has seen the training dates as well.
+    leak = "" if evaluation.leak_safe else ", those of training too"
     groups = {
         f"test pixels of {dates} dates; a pixel counts once a date": evaluation.scores,
-        "the one map made from all dates": evaluation.all_dates,
+        f"the one map made from all dates{leak}": evaluation.all_dates,
     }
     return [
         {"title": title, "rows": [(name, _score_row(row)) for name, row in scores.items()]}
@@ -276,51 +188,3 @@ def class_scores(evaluation: Evaluation) -> list[dict[str, Any]]:
         }
         for row in evaluation.scores[NETWORK].per_class
     ]
-
-
-def lineage(cube: Cube, run: str | None, folder: ModelFolder | None) -> list[Fact]:
-    """What was made from what."""
-    ledger = cube.ledger
-    counts = ", ".join(f"{count} {status}" for status, count in ledger.count().items() if count)
-    found = [
-        ("Snapshot of this page", cube.snapshot),
-        ("Granules considered", f"{len(ledger)}: {counts}" if counts else "none"),
-    ]
-    if run is not None:
-        attrs = cube.dataset(f"predictions/{run}", chunks=None).attrs
-        found.append(("Run", run))
-        found += [(title, str(attrs.get(name, "unknown"))) for name, title in RUN_LINEAGE.items()]
-    if folder is not None:
-        found += _model_lineage(folder)
-    return [*found, ("Code of this page", f"thermocube {code_version()}")]
-
-
-RUN_LINEAGE = {
-    "model": "Model of the run",
-    "model_digest": "Its digest (SHA-256)",
-    "plan_digest": "Its sample plan (SHA-256)",
-    "training_snapshot": "Snapshot trained on",
-    "input_snapshot": "Snapshot mapped",
-    "code": "Code of the run",
-}
-"""Attribute of a run to what it is called on the page."""
-
-
-def _model_lineage(folder: ModelFolder) -> list[Fact]:
-    trained = folder.recipe.lineage
-    libraries = ", ".join(f"{name} {version}" for name, version in trained.libraries.items())
-    return [
-        ("Model folder", str(folder.path)),
-        ("Its digest (SHA-256)", folder.digest),
-        ("Its sample plan (SHA-256)", trained.plan_digest),
-        ("Its training snapshot", f"{trained.snapshot} of {trained.cube}"),
-        ("Code of the training", trained.code_version),
-        ("Libraries in training", libraries or "not recorded"),
-    ]
-
-
-def commits(cube: Cube) -> dict[str, Any]:
-    """The latest commits, newest first, and how many there are."""
-    history = cube.history()
-    rows = [(commit.id, f"{commit.time:%Y-%m-%d %H:%M:%S}", commit.message) for commit in history]
-    return {"rows": rows[:COMMITS], "total": len(rows)}

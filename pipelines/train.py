@@ -209,10 +209,10 @@ def _callbacks(
 
     def record(epoch: int, values: dict[str, Any]) -> None:
         row = {name: float(value) for name, value in values.items()}
-        if not np.isfinite(row["loss"]):
+        if not np.isfinite([row["loss"], row["val_loss"]]).all():
             raise ModelError(
-                f"the training loss is {row['loss']} in epoch {epoch + 1}; train with a lower "
-                f"learning rate than {settings.learning_rate:g}"
+                f"the loss is {row['loss']} in training and {row['val_loss']} in validation after "
+                f"epoch {epoch + 1}; take a lower learning rate than {settings.learning_rate:g}"
             )
         logs.append(row)
         if on_epoch is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FOLDER = "ecostress"
 BUILD, OLD_BUILD = "0712", "0710"
 NEDT = 0.15
-"""Noise-equivalent temperature difference, K (Hook et al. 2020, IEEE TGRS 58, 2136)."""
+"""Noise-equivalent temperature difference, K; the mission requires 0.3 K at 300 K or better."""
 ATMOSPHERE = 0.35
 """Standard deviation of what the atmospheric correction leaves over, K; smooth over km."""
 FILL = 255

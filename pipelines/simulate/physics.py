@@ -80,7 +80,7 @@ def surface_temperature(
     ``(1 - A) S(t) - L + h (Ta(t) - T) = G``, is met harmonic by harmonic. The half-space takes up
     ``G_n = P sqrt(i n w) T_n``, so that ``T_n = ((1 - A) S_n + h Ta_n) / (h + P sqrt(i n w))``
     and the mean has no ground heat flux (Jaeger 1953, Aust. J. Phys. 6, 10; Watson 1975,
-    Geophys. Res. Lett. 2, 148; Price 1977, J. Geophys. Res. 82, 2582).
+    Proc. IEEE 63, 128; Price 1977, J. Geophys. Res. 82, 2582).
 
     Parameters
     ----------

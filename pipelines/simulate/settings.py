@@ -61,9 +61,14 @@ class SimulationSettings(BaseModel):
         return cls.model_validate(few | changes)
 
     @model_validator(mode="after")
-    def _inside_the_tile(self) -> Self:
+    def _possible(self) -> Self:
         if min(self.size) < 16:
             raise ValueError(f"size {self.size} is too small for a geology; take 16 pixels or more")
+        if self.days < 4 * self.ecostress:
+            raise ValueError(
+                f"{self.ecostress} passes of ECOSTRESS need 4 days each, {4 * self.ecostress} in "
+                f"all, but `days` is {self.days}"
+            )
         box = self.world_grid.boundingbox
         left, top = TILE_CORNER
         if (

@@ -48,7 +48,7 @@ def test_model_folder_says_how_it_was_made(trained: ModelFolder, tiny_cube: Cube
     assert recipe.lineage.plan_digest == trained.plan.digest
     assert recipe.lineage.snapshot == trained.plan.snapshot
     assert recipe.lineage.libraries["keras"]
-    assert tiny_cube.at(recipe.lineage.snapshot).groups() == ["labels", "thermal"]
+    assert recipe.lineage.snapshot in [commit.id for commit in tiny_cube.history()]
     assert trained.metrics()["epochs"] == len(trained.history()["val_loss"]) == 2
     assert trained.metrics()["plan"] == trained.plan.summary
 
@@ -186,9 +186,9 @@ def test_model_folder_appears_whole_and_replaces_only_models(tmp_path: Path) -> 
 
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work", encoding="utf-8")
-    with pytest.raises(ModelError, match="not a model folder"):
-        with new_folder(tmp_path / "thesis", overwrite=True):
-            pass
+    thesis = new_folder(tmp_path / "thesis", overwrite=True)
+    with pytest.raises(ModelError, match="not a model folder"), thesis:
+        pass
 
 
 def test_balanced_weights_even_out_the_classes() -> None:
