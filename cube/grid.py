@@ -20,11 +20,22 @@ def utm_crs(bbox: tuple[float, float, float, float]) -> CRS:
     ----------
     bbox
         West, south, east, north in degrees.
+
+    Raises
+    ------
+    GridError
+        Near the poles, where there is no UTM zone.
     """
     from odc.geo.crs import CRS
 
     west, south, east, north = bbox
-    return CRS.utm((west + east) / 2, (south + north) / 2)
+    try:
+        return CRS.utm((west + east) / 2, (south + north) / 2)
+    except ValueError:
+        raise GridError(
+            f"no UTM zone lies under {list(bbox)} (west, south, east, north); near the poles "
+            "give `crs`, e.g. EPSG:3995 in the Arctic or EPSG:3031 in the Antarctic"
+        ) from None
 
 
 def region_grid(
@@ -55,11 +66,12 @@ def region_grid(
     Raises
     ------
     GridError
-        If the CRS is not projected.
+        If the CRS is not projected in metres, or cannot show the box.
     """
     from rasterio.warp import transform_bounds
 
     target = utm_crs(bbox) if crs is None else _projected(crs)
+    _require_shown(bbox, target)
     bounds = transform_bounds("EPSG:4326", target.to_wkt(), *bbox, densify_pts=51)
     return grid_of_bounds(bounds, str(target), resolution, anchor or (0.0, 0.0))
 
@@ -91,7 +103,7 @@ def grid_of_bounds(
     Raises
     ------
     GridError
-        If the CRS is not projected.
+        If the CRS is not projected in metres.
     """
     from affine import Affine
     from odc.geo.geobox import GeoBox
@@ -118,7 +130,29 @@ def _projected(crs: str) -> CRS:
             f"the grid's CRS {target} is geographic; a cube's pixels are metres: "
             "give a projected CRS, or leave `crs` out for the UTM zone"
         )
+    if set(target.units) != {"metre"}:
+        raise GridError(
+            f"the grid's CRS {target} counts in {target.units[0]}; a cube's pixels are metres: "
+            "give a CRS in metres, or leave `crs` out for the UTM zone"
+        )
     return target
+
+
+def _require_shown(bbox: tuple[float, float, float, float], crs: CRS) -> None:
+    """Refuse a box of which the CRS shows a corner nowhere, or where something else lies."""
+    import numpy as np
+    from pyproj import Transformer
+
+    west, south, east, north = bbox
+    corners = np.array([(west, south), (west, north), (east, south), (east, north)]).T
+    there = Transformer.from_crs("EPSG:4326", crs.to_wkt(), always_xy=True)
+    back = np.array(there.transform(*there.transform(*corners), direction="INVERSE"))
+    turned = np.abs((back[0] - corners[0] + 180) % 360 - 180)
+    if not (turned < 1e-6).all() or not (np.abs(back[1] - corners[1]) < 1e-6).all():
+        raise GridError(
+            f"{crs} cannot show the whole of {list(bbox)} (west, south, east, north): "
+            "give the CRS of the place, or a smaller box"
+        )
 
 
 def _down(distance: float, step: float) -> int:

@@ -66,11 +66,10 @@ def parse(value: int | str) -> Lithology:
     ValueError
         If there is no such class; the message lists the classes.
     """
-    if isinstance(value, int) or str(value).strip().isdigit():
-        return Lithology(int(value))
     wanted = _normalise(str(value))
+    code = int(value) if isinstance(value, int) or value.strip().isdecimal() else None
     for member in Lithology:
-        if wanted in {_normalise(member.name), _normalise(member.label)}:
+        if code == member or wanted in {_normalise(member.name), _normalise(member.label)}:
             return member
     names = ", ".join(f"{member.value} {member.label}" for member in Lithology)
     raise ValueError(f"no lithology class is called {value!r}; the classes are: {names}")

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, PrivateAttr, ValidationError, model_validator
 
 from cube.bands import MODALITIES, Band
 from cube.errors import RegionError
@@ -22,20 +22,21 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Box = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 
 
 class Area(Settings):
     """``[area]``: the ground and the grid."""
 
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: Box | None = None
     """West, south, east, north in degrees (WGS 84); the grid covers all of it."""
-    bounds: tuple[float, float, float, float] | None = None
+    bounds: Box | None = None
     """Instead of `bbox`: left, bottom, right, top in metres of `crs`, to match a grid exactly."""
     crs: str | None = None
     """Projected CRS of the grid; by default the UTM zone under the box's centre."""
-    resolution: float = Field(default=70.0, gt=0)
+    resolution: FiniteFloat = Field(default=70.0, gt=0)
     """Pixel size in metres."""
-    anchor: tuple[float, float] | None = None
+    anchor: tuple[FiniteFloat, FiniteFloat] | None = None
     """A pixel corner (x, y) the grid runs through, e.g. a tile's upper-left corner."""
 
     @model_validator(mode="after")
@@ -49,11 +50,15 @@ class Area(Settings):
             raise ValueError("a box is [west, south, east, north], west < east and south < north")
         if self.bbox and not (west >= -180 and south >= -90 and east <= 180 and north <= 90):
             raise ValueError("bbox is in degrees of longitude and latitude; for metres give bounds")
+        self._build()  # A CRS that makes no grid is an error of the file.
         return self
 
     @cached_property
     def grid(self) -> GeoBox:
         """The grid, snapped outwards so that the whole box lies inside."""
+        return self._build()
+
+    def _build(self) -> GeoBox:
         if self.bounds is not None and self.crs is not None:
             return grid_of_bounds(self.bounds, self.crs, self.resolution, self.anchor)
         assert self.bbox is not None  # `_one_box` saw to it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,8 +52,12 @@ def outline(box: Box, grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
     lon = np.concatenate([west + (east - west) * along] * 2 + [0 * along + west, 0 * along + east])
     lat = np.concatenate([0 * along + south, 0 * along + north] + [south + (north - south) * along] * 2)
     x, y = Transformer.from_crs(4326, grid.crs.to_wkt(), always_xy=True).transform(lon, lat)
-    column, row = ~grid.affine * (np.asarray(x), np.asarray(y))
-    return np.asarray(column), np.asarray(row)
+    return place(grid, np.asarray(x), np.asarray(y))
+
+
+def place(grid: GeoBox, x: Any, y: Any) -> tuple[Any, Any]:
+    """Column and row of a point, in pixels from the grid's corner."""
+    return (x - grid.affine.c) / grid.affine.a, (y - grid.affine.f) / grid.affine.e
 
 
 @given(box=boxes(), resolution=resolutions, anchor=anchors)
@@ -76,7 +81,7 @@ def test_the_lines_of_a_grid_run_through_its_anchor(
     box: Box, resolution: float, anchor: tuple[float, float] | None
 ) -> None:
     grid = region_grid(box, None, resolution, anchor)
-    column, row = ~grid.affine * (anchor or (0.0, 0.0))
+    column, row = place(grid, *(anchor or (0.0, 0.0)))
     assert column == pytest.approx(round(column), abs=1e-5)
     assert row == pytest.approx(round(row), abs=1e-5)
     assert (grid.affine.a, grid.affine.e) == (resolution, -resolution)
@@ -133,9 +138,9 @@ def test_a_grid_of_250_m_nests_in_one_of_1_km(box: Box) -> None:
     coarse = region_grid(box, None, 1000.0)
     nested = grid_of_bounds(coarse.boundingbox.bbox, str(coarse.crs), 250.0)
     assert tuple(nested.shape) == tuple(4 * side for side in coarse.shape)
-    assert nested.affine == coarse.affine * Affine.scale(0.25)
+    assert tuple(nested.boundingbox.bbox) == tuple(coarse.boundingbox.bbox)
     alone = region_grid(box, None, 250.0)
-    column, row = ~alone.affine * (coarse.affine.c, coarse.affine.f)
+    column, row = place(alone, coarse.affine.c, coarse.affine.f)
     assert (column, row) == (round(column), round(row))
 
 
