@@ -22,8 +22,6 @@ from cube.store import Cube
 __all__ = ["Cube", "Flag", "Lithology", "Region", "ThermocubeError", "is_valid", "mask", "open"]
 
 
-def open(
-    where: str | Path | Region, *, storage_options: Mapping[str, Any] | None = None
-) -> Cube:
+def open(where: str | Path | Region, *, storage_options: Mapping[str, Any] | None = None) -> Cube:
     """Open a datacube by its place, its region file or its region; see `Cube.open`."""
     return Cube.open(where, storage_options=storage_options)

@@ -87,6 +87,30 @@ OPTICAL = _modality(
     Band("ndvi", "normalised difference vegetation index", "1", -1.0, 1.0, "average"),
 )
 
+# MOD11 and MOD21 give LST from 7500 x 0.02 = 150 K on; the range is that of thermal LST.
+MODIS_LST = _modality(
+    "modis_lst",
+    "MODIS land surface temperature",
+    Band("lst", "land surface temperature", "K", 170.0, 380.0, "bilinear", "surface_temperature"),
+)
+
+MODIS_NDVI = _modality(
+    "modis_ndvi",
+    "MODIS surface reflectance and vegetation index",
+    Band("red", "surface reflectance, red", "1", -0.01, 1.6, "bilinear"),
+    Band("nir", "surface reflectance, near infrared", "1", -0.01, 1.6, "bilinear"),
+    Band("ndvi", "normalised difference vegetation index", "1", -1.0, 1.0, "bilinear"),
+)
+
+ASTER_LST = _modality(
+    "aster_lst",
+    "ASTER land surface temperature",
+    Band("lst", "land surface temperature", "K", 170.0, 380.0, "average", "surface_temperature"),
+)
+
 MODALITIES: Mapping[str, Modality] = MappingProxyType(
-    {modality.name: modality for modality in (THERMAL, SAR, OPTICAL)}
+    {
+        modality.name: modality
+        for modality in (THERMAL, SAR, OPTICAL, MODIS_LST, MODIS_NDVI, ASTER_LST)
+    }
 )

@@ -117,6 +117,20 @@ def grid_of_bounds(
     return GeoBox((north - south, east - west), corner, target)
 
 
+def nested_grid(grid: GeoBox, resolution: float) -> GeoBox:
+    """A grid of another pixel size over the same ground, from the same upper-left corner.
+
+    Parameters
+    ----------
+    grid
+        The region's grid.
+    resolution
+        Pixel size in metres; the last row and column may reach beyond the region.
+    """
+    left, bottom, right, top = grid.boundingbox.bbox
+    return grid_of_bounds((left, bottom, right, top), str(grid.crs), resolution)
+
+
 def _projected(crs: str) -> CRS:
     from odc.geo.crs import CRS
     from pyproj.exceptions import CRSError

@@ -13,7 +13,7 @@ from pydantic import Field, FiniteFloat, PrivateAttr, ValidationError, model_val
 
 from cube.bands import MODALITIES, Band
 from cube.errors import RegionError
-from cube.grid import grid_of_bounds, region_grid
+from cube.grid import grid_of_bounds, nested_grid, region_grid
 from cube.labels import LabelSettings
 from cube.sources import AnySource
 from cube.sources.base import Period, Settings
@@ -90,6 +90,9 @@ class ModalitySettings(Settings):
     """``[modalities.<name>]``: the bands of one group and which scenes are kept."""
 
     bands: tuple[str, ...] = Field(min_length=1)
+    resolution: float | None = Field(default=None, gt=0)
+    """Pixel size in metres; by default that of the area. All of a region's grids start at the
+    same upper-left corner, so that 1 km pixels hold 4 x 4 pixels of 250 m."""
     max_cloud: Fraction = 0.10
     """A scene with a larger share of cloud among its measured pixels is rejected."""
     max_bad: Fraction = 0.10
@@ -194,8 +197,15 @@ class Region(Settings):
 
     @property
     def grid(self) -> GeoBox:
-        """The grid all of the region's full-resolution modalities lie on."""
+        """The grid of labels, predictions, and every modality without a resolution of its own."""
         return self.area.grid
+
+    def grid_of(self, modality: str) -> GeoBox:
+        """The grid of one modality."""
+        resolution = self.modalities[modality].resolution
+        if resolution is None or resolution == self.area.resolution:
+            return self.grid
+        return nested_grid(self.grid, resolution)
 
     @property
     def location(self) -> str:

@@ -111,7 +111,7 @@ class Cube:
                 change.set_attrs(_root_attrs(region))
                 change.make_groups("predictions", "sharpened")
                 for modality in region.modalities:
-                    timeline.create(change.session, modality, region.bands(modality), region.grid)
+                    _add(change, region, modality)
         cube._agree_with(region)
         return cube
 
@@ -121,8 +121,10 @@ class Cube:
         if missing:
             with self.transaction(f"add {', '.join(missing)}", {}) as change:
                 for name in missing:
-                    timeline.create(change.session, name, region.bands(name), region.grid)
+                    _add(change, region, name)
         for name in region.modalities:
+            where = f"region {region.name!r}, group {name!r} of cube {self.location}"
+            grids.require_same(self.grid_of(name), region.grid_of(name), where)
             stored = [str(band) for band in self.dataset(name, chunks=None)["band"].values]
             wanted = [band.name for band in region.bands(name)]
             if stored != wanted:
@@ -166,8 +168,18 @@ class Cube:
 
     @property
     def grid(self) -> GeoBox:
-        """The grid of all full-resolution layers."""
+        """The grid of labels, predictions, and every modality without a resolution of its own."""
         return grids.from_attrs(self.attrs)
+
+    def grid_of(self, group: str) -> GeoBox:
+        """The grid of one modality's group.
+
+        Raises
+        ------
+        SelectionError
+            If the cube has no such group.
+        """
+        return grids.from_attrs(self.dataset(group, chunks=None).attrs)
 
     def groups(self) -> list[str]:
         """Paths of the groups that hold arrays, e.g. ``thermal``, ``predictions/unet``."""
@@ -355,6 +367,10 @@ class Transaction:
 
         root = zarr.open_group(self.session.store, mode="r+", zarr_format=3)
         del root[group]
+
+
+def _add(change: Transaction, region: Region, modality: str) -> None:
+    timeline.create(change.session, modality, region.bands(modality), region.grid_of(modality))
 
 
 def _root_attrs(region: Region) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cube.bands import MODALITIES, Band
 from cube.errors import StoreError
+from cube.grid import to_attrs
 from cube.quality import FLAG_ATTRS, NO_PRODUCT_QC, Flag
 from cube.scene import Coverage, Reading
 
@@ -146,7 +147,7 @@ def _template(modality: str, bands: Sequence[Band], grid: GeoBox) -> xr.Dataset:
         empty = np.empty(0, text) if name in _TEXT else np.empty(0, np.float64)
         coords[name] = ("time", empty, attrs)
     title = {"title": MODALITIES[modality].title, "Conventions": "CF-1.11"}
-    return xr.Dataset(layers, coords, title)
+    return xr.Dataset(layers, coords, {**title, **to_attrs(grid)})
 
 
 def apply(

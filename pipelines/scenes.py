@@ -157,10 +157,10 @@ class Desk:
         bands = self.region.bands(granule.modality)
         if granule.assets:
             source = next(entry for entry in self.region.sources if entry.name == granule.source)
-            return source.read(granule, self.region.grid, bands)
+            return source.read(granule, self.region.grid_of(granule.modality), bands)
         scene = self._stored_scene(granule.key)
         if scene is None:
-            return Reading.empty(len(bands), self.region.grid)
+            return Reading.empty(len(bands), self.region.grid_of(granule.modality))
         return timeline.read_step(self.cube.session, granule.modality, scene)
 
     def _stored_scene(self, key: str) -> datetime | None:

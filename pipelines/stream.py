@@ -167,6 +167,8 @@ def _batched(
         for index, sample in enumerate(itertools.islice(samples, size)):
             for layer, values in zip(batch, sample, strict=True):
                 layer[index] = values
+            # Views of their block: kept, they would hold it while the next window is read.
+            del sample, values
         yield batch
 
 

@@ -92,9 +92,7 @@ def assert_inside_polygons(
     np.testing.assert_array_equal(labels["lithology"].values[rows, columns], expected)
 
 
-def test_hamersley_by_unit_name(
-    real: Find, write_region: WriteRegion, tmp_path: Path
-) -> None:
+def test_hamersley_by_unit_name(real: Find, write_region: WriteRegion, tmp_path: Path) -> None:
     """GeoJSON in EPSG:28350, although the standard wants degrees."""
     path = real(HAMERSLEY)
     region = write_region(
@@ -130,12 +128,10 @@ def test_hamersley_by_rock_name_leaves_what_has_none_unlabelled(
     }
     labels = {"path": str(path), "column": "lithname1", "mapping": rocks}
     region = write_region(tmp_path, **tables(tmp_path, HAMERSLEY_BOX, **labels))
-    with pytest.raises(LabelError, match="'': [0-9]+ polygons"):
+    with pytest.raises(LabelError, match=r"'': [0-9]+ polygons"):
         ingest(region)
     shutil.rmtree(tmp_path / "granules")
-    lenient = write_region(
-        tmp_path, **tables(tmp_path, HAMERSLEY_BOX, **labels, unmapped="nodata")
-    )
+    lenient = write_region(tmp_path, **tables(tmp_path, HAMERSLEY_BOX, **labels, unmapped="nodata"))
     ingest(lenient)
     found = labels_of(lenient)
     assert_inside_polygons(found, gpd.read_file(path), "lithname1", rocks)
