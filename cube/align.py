@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from cube.bands import MODALITIES
+from cube.bands import modality_of
 from cube.errors import SelectionError
 from cube.grid import grid_of, require_same
 from cube.quality import BAD
@@ -70,7 +70,7 @@ def align(
         combine_attrs="override",
     )
     qc = (left["qc"] | (right["qc"] & np.uint8(BAD))).assign_attrs(left["qc"].attrs)
-    name = _modality(other)
+    name = modality_of(other) or "partner"
     result = left.drop_dims("band").assign(imagery=imagery, qc=qc)
     return result.assign_coords({f"{name}_time": ("time", times)}).assign_attrs(
         alignment=_record(base, scenes, name, tolerance, how)
@@ -101,7 +101,7 @@ def on_dates_of(
     """
     _require_other_bands(base, other)
     scenes, _ = _partners(base, other, tolerance, how)
-    record = _record(base, scenes, _modality(other), tolerance, how)
+    record = _record(base, scenes, modality_of(other) or "partner", tolerance, how)
     return base.isel(time=scenes).assign_attrs(alignment=record)
 
 
@@ -139,7 +139,8 @@ def _partners(
     if not len(scenes):
         raise SelectionError(
             f"none of the {len(times)} scenes has a partner among the {len(theirs)} scenes of "
-            f"{_modality(other)} ({how}, tolerance {tolerance}); widen the tolerance"
+            f"{modality_of(other) or 'the other data'} ({how}, tolerance {tolerance}); "
+            "widen the tolerance"
         )
     return scenes, found[scenes]
 
@@ -171,12 +172,6 @@ def _require_other_bands(base: xr.Dataset, other: xr.Dataset) -> None:
             f"both data sets hold the band {', '.join(shared)}; take it out of the first, "
             "e.g. with select(..., bands=[...])"
         )
-
-
-def _modality(dataset: xr.Dataset) -> str:
-    bands = {str(name) for name in dataset["band"].values}
-    names = [name for name, modality in MODALITIES.items() if bands <= set(modality.bands)]
-    return names[0] if names else "partner"
 
 
 def _record(base: xr.Dataset, scenes: np.ndarray, name: str, tolerance: str, how: str) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Resampling = Literal["bilinear", "average", "nearest"]
 
@@ -114,3 +117,23 @@ MODALITIES: Mapping[str, Modality] = MappingProxyType(
         for modality in (THERMAL, SAR, OPTICAL, MODIS_LST, MODIS_NDVI, ASTER_LST)
     }
 )
+
+
+def modality_of(dataset: xr.Dataset) -> str:
+    """Name of the modality that a dataset holds.
+
+    Parameters
+    ----------
+    dataset
+        A group of a cube, which says so in its attributes, or data with the bands of one; then
+        the first modality that has all of them.
+
+    Returns
+    -------
+    str
+        Empty if no modality has these bands.
+    """
+    if "modality" in dataset.attrs:
+        return str(dataset.attrs["modality"])
+    bands = {str(name) for name in dataset["band"].values}
+    return next((name for name, one in MODALITIES.items() if bands <= set(one.bands)), "")

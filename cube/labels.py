@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cube.lithology import CLASS_COUNT, Lithology, parse
 from cube.polygons import Polygons, read_polygons
-from cube.sources.base import Settings
+from cube.sources.base import LocatedSettings
 from cube.sources.gridded import Dims, Placement
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _STRIP = 256
 """Rows rasterised at a time, so that the sub-pixels of a large region need not fit in memory."""
 
 
-class LabelSettings(Settings):
+class LabelSettings(LocatedSettings):
     """``[labels]``: where the rock and soil map lies and how its units become classes."""
 
     path: Path
@@ -69,8 +69,6 @@ class LabelSettings(Settings):
     supersampling: Annotated[int, Field(ge=1, le=25)] = 5
     """Samples along each side of a pixel; the class with most samples takes the pixel."""
 
-    _base: Path = PrivateAttr(default_factory=Path)
-
     @field_validator("mapping")
     @classmethod
     def _classes_exist(cls, mapping: dict[str, int | str]) -> dict[str, int | str]:
@@ -85,16 +83,6 @@ class LabelSettings(Settings):
         if unused:
             raise ValueError(f"{', '.join(unused)} has no meaning together with `{origin}`")
         return self
-
-    @property
-    def location(self) -> Path:
-        """The path as it is opened: relative ones start at the region file's folder."""
-        path = self.path.expanduser()
-        return path if path.is_absolute() else self._base / path
-
-    def bind(self, folder: Path) -> None:
-        """Tell the settings in which folder their region file lies."""
-        self._base = folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cube.bands import MODALITIES
+from cube.bands import modality_of
 from cube.errors import PlanError
 from cube.patches import lay_patches, paint, window_sums
 from cube.quality import is_valid
@@ -96,7 +96,7 @@ def make_plan(
         min_valid=float(min_valid),
         split=split,
         snapshot=snapshot,
-        modality=_modality(bands),
+        modality=modality_of(dataset),
         bands=bands,
         shape=shape,
         times=np.asarray(dataset["time"].values, dtype="datetime64[ns]"),
@@ -202,8 +202,3 @@ def _baselines(labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict[
         }
         for name, guess in guesses.items()
     }
-
-
-def _modality(bands: tuple[str, ...]) -> str:
-    holders = (name for name, modality in MODALITIES.items() if set(bands) <= set(modality.bands))
-    return next(holders, "")

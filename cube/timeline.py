@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cube.bands import MODALITIES, Band
+from cube.encoding import Encoded
 from cube.errors import StoreError
 from cube.grid import to_attrs
 from cube.quality import FLAG_ATTRS, NO_PRODUCT_QC, Flag
@@ -47,7 +48,7 @@ class Step:
     """What is written for one scene."""
 
     time: datetime
-    reading: Reading
+    reading: Reading | Encoded
     granules: tuple[str, ...]
     platform: str
     coverage: Coverage
@@ -146,8 +147,8 @@ def _template(modality: str, bands: Sequence[Band], grid: GeoBox) -> xr.Dataset:
     for name, attrs in SCENE_COORDS.items():
         empty = np.empty(0, text) if name in _TEXT else np.empty(0, np.float64)
         coords[name] = ("time", empty, attrs)
-    title = {"title": MODALITIES[modality].title, "Conventions": "CF-1.11"}
-    return xr.Dataset(layers, coords, {**title, **to_attrs(grid)})
+    attrs = {"title": MODALITIES[modality].title, "modality": modality, "Conventions": "CF-1.11"}
+    return xr.Dataset(layers, coords, {**attrs, **to_attrs(grid)})
 
 
 def apply(
@@ -256,8 +257,11 @@ class _Group:
             if after < before:
                 layer.resize((after, *layer.shape[1:]))
 
-    def write_scene(self, index: int, reading: Reading) -> None:
+    def write_scene(self, index: int, reading: Reading | Encoded) -> None:
         """Fill one place on the time axis."""
+        if isinstance(reading, Encoded):
+            reading.place(self._session, self.modality, index)
+            return
         for name in LAYERS:
             self.array(name)[index] = getattr(reading, name)
 

@@ -13,8 +13,10 @@ from cube.sources.raster import NO_VALUE, Layer, read_layer
 
 __all__ = [
     "NO_VALUE",
+    "BoundSettings",
     "Header",
     "Layer",
+    "LocatedSettings",
     "Period",
     "Settings",
     "SourceSettings",
@@ -40,22 +42,35 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SourceSettings(Settings):
-    """What every ``[[sources]]`` table has in common."""
-
-    name: str
-    """Stands in the ledger; unique in the region."""
-    path: Path
-    """Folder or file; relative to the region file."""
+class BoundSettings(Settings):
+    """A table that knows in which folder its region file lies."""
 
     _base: Path = PrivateAttr(default_factory=Path)
 
-    @property
-    def location(self) -> Path:
-        """The path as it is opened: relative ones start at the region file's folder."""
-        path = self.path.expanduser()
+    def bind(self, folder: Path) -> None:
+        """Tell the table in which folder its region file lies."""
+        self._base = folder
+
+    def resolve(self, path: Path) -> Path:
+        """A path of the table as it is opened: relative ones start at the region file's folder."""
+        path = path.expanduser()
         return path if path.is_absolute() else self._base / path
 
-    def bind(self, folder: Path) -> None:
-        """Tell the source in which folder its region file lies."""
-        self._base = folder
+
+class LocatedSettings(BoundSettings):
+    """A table with one folder or file of its own."""
+
+    path: Path
+    """Folder or file; relative to the region file."""
+
+    @property
+    def location(self) -> Path:
+        """The path as it is opened."""
+        return self.resolve(self.path)
+
+
+class SourceSettings(LocatedSettings):
+    """What every ``[[sources]]`` table of local files has in common."""
+
+    name: str
+    """Stands in the ledger; unique in the region."""
