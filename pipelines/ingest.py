@@ -122,6 +122,8 @@ def ingest(
     found = search(region)
     cube = Cube.create(region)
     run = _Run()
+    # First, so that a mistake in the region file's mapping shows before an hour of reading.
+    labels = write_labels(cube, region, run)
     first = make_plan(region, found, cube.ledger)
     run.scenes["skipped"] = len(first.work) - len(first.todo)
     total = len(first.todo)
@@ -142,7 +144,6 @@ def ingest(
         current = make_plan(region, found, cube.ledger)
         if not chosen:
             break
-    labels = write_labels(cube, region, run)
     counts = {status.value: count for status, count in cube.ledger.count().items()}
     failures = tuple(f"{name}: {reason}" for name, reason in sorted(run.failures.items()))
     return IngestReport(
