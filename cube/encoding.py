@@ -1,0 +1,130 @@
+"""Scenes as the store will hold them: chunks encoded by whoever read the scene, placed later."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cube.errors import StoreError
+
+if TYPE_CHECKING:
+    import icechunk
+
+    from cube.scene import Reading
+
+LAYERS = ("imagery", "qc", "product_qc")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one time step of a modality is chunked and compressed, as its store says it.
+
+    A kilobyte or two, so that it travels to a worker which never opens the cube.
+    """
+
+    documents: Mapping[str, bytes]
+    """Layer to Zarr metadata of one time step."""
+
+    @classmethod
+    def of(cls, session: icechunk.Session, modality: str) -> Layout:
+        """Take the layout from a cube.
+
+        Raises
+        ------
+        StoreError
+            If a chunk of the stored arrays holds more than one scene.
+        """
+        from zarr.core.buffer import default_buffer_prototype
+        from zarr.core.sync import sync
+
+        prototype = default_buffer_prototype()
+        documents = {}
+        for layer in LAYERS:
+            found = sync(session.store.get(f"{modality}/{layer}/zarr.json", prototype))
+            if found is None:
+                raise StoreError(f"the cube's group {modality!r} has no array {layer!r}")
+            documents[layer] = _one_step(json.loads(found.to_bytes()), f"{modality}/{layer}")
+        return cls(documents)
+
+    def encode(self, reading: Reading) -> Encoded:
+        """Chunk, compress and checksum a scene exactly as the store would."""
+        import zarr
+        from zarr.core.buffer import Buffer, default_buffer_prototype
+        from zarr.storage import MemoryStore
+
+        buffer = default_buffer_prototype().buffer
+        entries: dict[str, Buffer] = {
+            f"{layer}/zarr.json": buffer.from_bytes(document)
+            for layer, document in self.documents.items()
+        }
+        store = MemoryStore(store_dict=entries)
+        for layer in self.documents:
+            array = zarr.open_array(
+                store, path=layer, mode="r+", config={"write_empty_chunks": True}
+            )
+            array[0] = getattr(reading, layer)
+        chunks = {key: value.to_bytes() for key, value in entries.items() if "/c/0/" in key}
+        return Encoded(self, chunks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """One scene's chunks; about a seventh of the pixels' size."""
+
+    layout: Layout
+    chunks: Mapping[str, bytes]
+    """Key below the group, for time step 0, to encoded bytes."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all chunks."""
+        return sum(len(chunk) for chunk in self.chunks.values())
+
+    def place(self, session: icechunk.Session, modality: str, index: int) -> None:
+        """Put the chunks at a place on the time axis, without decoding them.
+
+        Raises
+        ------
+        StoreError
+            If the store's arrays are not those the scene was encoded for.
+        """
+        from zarr.core.buffer import default_buffer_prototype
+        from zarr.core.sync import sync
+
+        if Layout.of(session, modality) != self.layout:
+            raise StoreError(
+                f"the chunks of {modality} changed while a scene was being read; run it again",
+                kind="conflict",
+            )
+        buffer = default_buffer_prototype().buffer
+
+        async def put() -> None:
+            await asyncio.gather(
+                *(
+                    session.store.set(_key(modality, key, index), buffer.from_bytes(chunk))
+                    for key, chunk in self.chunks.items()
+                )
+            )
+
+        sync(put())
+
+
+def _key(modality: str, key: str, index: int) -> str:
+    layer, _, _, place = key.split("/", 3)
+    return f"{modality}/{layer}/c/{index}/{place}"
+
+
+def _one_step(document: dict[str, Any], where: str) -> bytes:
+    length = document["chunk_grid"]["configuration"]["chunk_shape"][0]
+    separator = document["chunk_key_encoding"].get("configuration", {}).get("separator", "/")
+    if length != 1 or separator != "/":
+        raise StoreError(
+            f"{where}: a chunk holds {length} scenes with keys separated by {separator!r}; "
+            "this cube was not made by thermocube and cannot be appended to"
+        )
+    document["shape"][0] = 1
+    document.pop("attributes", None)
+    return json.dumps(document, sort_keys=True).encode()
