@@ -106,7 +106,11 @@ def search(region: Region) -> list[Granule]:
         If a source cannot be searched.
     """
     period = region.period.period
-    return [granule for source in region.sources for granule in source.search(region.grid_of(source.modality), period)]
+    return [
+        granule
+        for source in region.sources
+        for granule in source.search(region.grid_of(source.modality), period)
+    ]
 
 
 def make_plan(region: Region, found: Iterable[Granule], ledger: Ledger) -> Plan:

@@ -50,7 +50,9 @@ def outline(box: Box, grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
     west, south, east, north = box
     along = np.linspace(0, 1, 21)
     lon = np.concatenate([west + (east - west) * along] * 2 + [0 * along + west, 0 * along + east])
-    lat = np.concatenate([0 * along + south, 0 * along + north] + [south + (north - south) * along] * 2)
+    lat = np.concatenate(
+        [0 * along + south, 0 * along + north] + [south + (north - south) * along] * 2
+    )
     x, y = Transformer.from_crs(4326, grid.crs.to_wkt(), always_xy=True).transform(lon, lat)
     return place(grid, np.asarray(x), np.asarray(y))
 
@@ -61,7 +63,7 @@ def place(grid: GeoBox, x: Any, y: Any) -> tuple[Any, Any]:
 
 
 @given(box=boxes(), resolution=resolutions, anchor=anchors)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_grid_covers_its_box_and_not_a_pixel_more(
     box: Box, resolution: float, anchor: tuple[float, float] | None
 ) -> None:
@@ -76,7 +78,7 @@ def test_a_grid_covers_its_box_and_not_a_pixel_more(
 
 
 @given(box=boxes(), resolution=resolutions, anchor=anchors)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_lines_of_a_grid_run_through_its_anchor(
     box: Box, resolution: float, anchor: tuple[float, float] | None
 ) -> None:
@@ -194,9 +196,11 @@ def test_only_a_projected_crs_in_metres_makes_a_grid(crs: str) -> None:
         grid_of_bounds((0.0, 0.0, 100.0, 100.0), crs, 10.0)
 
 
-def test_a_box_that_the_crs_cannot_show_is_refused() -> None:
-    with pytest.raises(GridError, match="EPSG:32630"):
-        region_grid((-180.0, -80.0, 180.0, 80.0), "EPSG:32630", 7000.0)
+def test_a_box_far_wider_than_a_utm_zone_needs_a_crs() -> None:
+    box = (-10.0, 36.0, 4.0, 44.0)
+    with pytest.raises(GridError, match="spans 14 degrees"):
+        region_grid(box, None, 7000.0)
+    assert region_grid(box, "EPSG:3035", 7000.0).shape[1] > 150
 
 
 def test_lonlat_bounds_hold_the_box_the_grid_was_made_for() -> None:
