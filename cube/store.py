@@ -108,20 +108,21 @@ class Cube:
             fresh = "proj:transform" not in cube.attrs
         if fresh:
             with cube.transaction(f"create cube of region {region.name}", {}) as change:
-                change.set_attrs(_root_attrs(region))
-                change.make_groups("predictions", "sharpened")
-                for modality in region.modalities:
-                    _add(change, region, modality)
+                if change.base == cube.snapshot:  # Else another job has just made it.
+                    change.set_attrs(_root_attrs(region))
+                    change.make_groups("predictions", "sharpened")
+                    for modality in region.modalities:
+                        _add(change, region, modality)
         cube._agree_with(region)
         return cube
 
     def _agree_with(self, region: Region) -> None:
         grids.require_same(self.grid, region.grid, f"region {region.name!r}, cube {self.location}")
-        missing = [name for name in region.modalities if name not in self.groups()]
-        if missing:
+        while missing := [name for name in region.modalities if name not in self.groups()]:
             with self.transaction(f"add {', '.join(missing)}", {}) as change:
-                for name in missing:
-                    _add(change, region, name)
+                if change.base == self.snapshot:  # Else another job may have added them.
+                    for name in missing:
+                        _add(change, region, name)
         for name in region.modalities:
             where = f"region {region.name!r}, group {name!r} of cube {self.location}"
             grids.require_same(self.grid_of(name), region.grid_of(name), where)

@@ -77,7 +77,8 @@ def thermal() -> xr.Dataset:
 def labels() -> xr.Dataset:
     codes = np.random.default_rng(3).integers(0, 14, GRID.shape).astype(np.uint8)
     attrs = {**LITHOLOGY_ATTRS, "grid_mapping": "spatial_ref"}
-    return xr.Dataset({"lithology": (("y", "x"), codes, attrs)}, xr_coords(GRID))
+    variables = {"lithology": (("y", "x"), codes, attrs)}
+    return xr.Dataset(variables, xr_coords(GRID), {"title": "Rock and soil"})
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def assert_cf(dataset: xr.Dataset) -> None:
         if name in dataset:
             assert dataset[name].attrs["units"] == band.units
             assert dataset[name].attrs.get("standard_name") == band.standard_name
-            assert dataset[name].attrs["ancillary_variables"] == "qc"
+            assert ("ancillary_variables" in dataset[name].attrs) == ("qc" in dataset)
             assert "granules" in dataset[name].encoding["coordinates"]
     assert dataset["x"].attrs["standard_name"] == "projection_x_coordinate"
     assert dataset["y"].attrs["units"] == "metre"
@@ -143,9 +144,7 @@ def test_metadata_are_consolidated(store):
 def test_every_variable_of_the_exports_is_cf(store, file):
     for group in ("thermal/0", "thermal/2", "labels/0"):
         dataset = xr.open_zarr(store, group=group, decode_coords="all", mask_and_scale=False)
-        dataset.attrs.setdefault("title", "labels")
-        if group != "thermal/2":
-            assert_cf(dataset)
+        assert_cf(dataset)
     with xr.open_dataset(file, decode_coords="all", mask_and_scale=False) as dataset:
         assert_cf(dataset)
 
@@ -261,7 +260,7 @@ def test_what_cannot_be_described_is_refused(thermal, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_scenes(tmp_path):
-    """Scenes are made when they are read; 96 of them would be 100 MB."""
+    """Scenes are made when they are read; 40 of them would be 26 MB."""
     import dask.array as da
 
     small = make(TIMES[:1], GRID)
@@ -275,12 +274,12 @@ def test_memory_does_not_grow_with_the_number_of_scenes(tmp_path):
         return repeated.assign(imagery=repeated.imagery.copy(data=noise))
 
     peaks = []
-    for count in (16, 96):
+    for count in (8, 40):
         tracemalloc.start()
         to_zarr({"thermal": many(count)}, tmp_path / f"{count}.zarr")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.5 * peaks[0] + 5e6, peaks
+    assert peaks[1] < 1.3 * peaks[0] + 2e6, peaks
 
 
 @pytest.fixture(scope="module")

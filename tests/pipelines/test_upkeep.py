@@ -228,6 +228,22 @@ def test_snapshots_that_predictions_rest_on_stay_while_the_predictions_do(cube: 
     assert not open_repository(cube.location).list_tags()
 
 
+def test_on_an_object_store_a_dry_run_names_the_same_snapshots(
+    cube: Cube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no shadow of it, so the bytes are only those that are garbage already."""
+    named = cube.history()[2].id
+    with cube.transaction("predict", {}) as change:
+        change.write("predictions/named", field(7).assign_attrs(input_snapshot=named))
+    rollback(cube, cube.history()[1].id)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.expire.is_url", lambda _: True)
+        foreseen = expire(cube, timedelta(days=7), keep=1, dry_run=True, now=LATER)
+    assert not foreseen.complete and foreseen.bytes == 0
+    done = expire(cube, timedelta(days=7), keep=1, now=LATER)
+    assert foreseen.snapshots == done.snapshots and foreseen.tags == done.tags
+
+
 def test_the_figures_are_json(cube: Cube) -> None:
     document = expire(cube, timedelta(0), keep=1, dry_run=True, now=LATER).to_dict()
     assert document["dry_run"] and document["bytes"] > 0
