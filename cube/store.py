@@ -146,6 +146,11 @@ class Cube:
         return Cube(self._repository, self.location, snapshot)
 
     @property
+    def repository(self) -> icechunk.Repository:
+        """The Icechunk repository behind the cube, for upkeep."""
+        return self._repository
+
+    @property
     def session(self) -> icechunk.Session:
         """The read-only session behind this view; ``session.store`` opens with ``xr.open_zarr``."""
         return self._session

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cube.errors import SelectionError
 from cube.storage import is_url, open_repository, write_lock
 from cube.store import Commit, Cube
-from pipelines.rollback import ABANDONED, STAMP, plain, repository_of
+from pipelines.rollback import ABANDONED, STAMP, plain
 
 if TYPE_CHECKING:
     import icechunk
@@ -110,9 +110,9 @@ def expire(
     job = _Expire(cube, cutoff, moment - grace, _named(cube))
     if not dry_run:
         with write_lock(cube.location):
-            return job.run(repository_of(cube))
+            return job.run(cube.repository)
     if is_url(cube.location):
-        return job.foresee(repository_of(cube))
+        return job.foresee(cube.repository)
     with _shadow(Path(cube.location)) as repository:
         return job.run(repository, dry_run=True)
 

@@ -72,7 +72,7 @@ def rollback(cube: Cube, snapshot: str, *, now: datetime | None = None) -> Rollb
     """
     import icechunk
 
-    repository = repository_of(cube)
+    repository = cube.repository
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     with write_lock(cube.location):
         cube.refresh()
@@ -100,11 +100,6 @@ def rollback(cube: Cube, snapshot: str, *, now: datetime | None = None) -> Rollb
     return Rollback(cube.location, before, target, head, tag, abandoned)
 
 
-def repository_of(cube: Cube) -> icechunk.Repository:
-    """The Icechunk repository behind a cube."""
-    return cube._repository
-
-
 def _record(repository: icechunk.Repository, target: str, before: str, tag: str) -> str:
     """Commit the rollback on a branch of its own, so that the move itself is one step."""
     branch = f"{tag}-record"
@@ -129,7 +124,7 @@ def _drop_branches(repository: icechunk.Repository) -> None:
 
 
 def _resolve(cube: Cube, wanted: str, history: list[Commit]) -> str:
-    repository = repository_of(cube)
+    repository = cube.repository
     tags = repository.list_tags()
     if wanted in tags:
         return str(repository.lookup_tag(wanted))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from cube.sources.aster import AsterSource
 from cube.sources.ecostress import EcostressSource
+from cube.sources.modis import ModisSource
 from cube.sources.netcdf import NetcdfSource
 from cube.sources.sentinel import Sentinel1Source, Sentinel2Source
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnySource",
+    "AsterSource",
     "EcostressSource",
+    "ModisSource",
     "NetcdfSource",
     "Sentinel1Source",
     "Sentinel2Source",
@@ -61,6 +65,7 @@ class Source(Protocol):
 
 
 AnySource = Annotated[
-    EcostressSource | NetcdfSource | Sentinel1Source | Sentinel2Source, Field(discriminator="kind")
+    AsterSource | EcostressSource | ModisSource | NetcdfSource | Sentinel1Source | Sentinel2Source,
+    Field(discriminator="kind"),
 ]
 """The union that a region file's ``[[sources]]`` tables are parsed into."""
