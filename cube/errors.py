@@ -63,8 +63,10 @@ class SourceError(ThermocubeError, OSError):
 class GranuleError(SourceError):
     """One granule cannot be read, or what it holds must not be trusted.
 
-    ``kind`` is one of ``not_a_raster``, ``truncated``, ``wrong_layer``, ``bad_quality_word``,
-    ``missing_layer``, ``unreadable``.
+    ``kind`` says what is wrong with the file (``not_a_raster``, ``truncated``, ``wrong_layer``,
+    ``bad_quality_word``, ``missing_layer``, ``unreadable``) or with its delivery (``login_page``,
+    ``unauthorised``, ``forbidden``, ``not_found``, ``refused``, ``unavailable``, ``timeout``,
+    ``wrong_length``, ``checksum``, ``disk_full``).
     """
 
     kind = "unreadable"

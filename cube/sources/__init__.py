@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 from pydantic import Field
 
 from cube.sources.aster import AsterSource
+from cube.sources.earthdata import EarthdataSource
 from cube.sources.ecostress import EcostressSource
 from cube.sources.modis import ModisSource
 from cube.sources.netcdf import NetcdfSource
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnySource",
     "AsterSource",
+    "EarthdataSource",
     "EcostressSource",
     "ModisSource",
     "NetcdfSource",
@@ -65,7 +67,13 @@ class Source(Protocol):
 
 
 AnySource = Annotated[
-    AsterSource | EcostressSource | ModisSource | NetcdfSource | Sentinel1Source | Sentinel2Source,
+    AsterSource
+    | EarthdataSource
+    | EcostressSource
+    | ModisSource
+    | NetcdfSource
+    | Sentinel1Source
+    | Sentinel2Source,
     Field(discriminator="kind"),
 ]
 """The union that a region file's ``[[sources]]`` tables are parsed into."""
