@@ -10,6 +10,7 @@ from pydantic import Field
 from cube.sources.aster import AsterSource
 from cube.sources.earthdata import EarthdataSource
 from cube.sources.ecostress import EcostressSource
+from cube.sources.landsat import LandsatSource
 from cube.sources.modis import ModisSource
 from cube.sources.netcdf import NetcdfSource
 from cube.sources.sentinel import Sentinel1Source, Sentinel2Source
@@ -26,6 +27,7 @@ __all__ = [
     "AsterSource",
     "EarthdataSource",
     "EcostressSource",
+    "LandsatSource",
     "ModisSource",
     "NetcdfSource",
     "Sentinel1Source",
@@ -70,6 +72,7 @@ AnySource = Annotated[
     AsterSource
     | EarthdataSource
     | EcostressSource
+    | LandsatSource
     | ModisSource
     | NetcdfSource
     | Sentinel1Source

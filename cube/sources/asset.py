@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cube.errors import GranuleError
 from cube.scene import Granule
-from cube.sources.files import opened
+from cube.sources.files import label, opened
 from cube.sources.raster import Layer, read_layer
+from cube.sources.remote import retrieve
 
 if TYPE_CHECKING:
     from affine import Affine
     from odc.geo.geobox import GeoBox
     from pystac import Asset, Item
 
-    from cube.bands import Resampling
+    from cube.bands import Band, Resampling
 
 View = Callable[[str, Any, float | None], AbstractContextManager[str]]
 """Offers a file (path, opened raster, fill value) as another raster, e.g. in other units."""
@@ -35,6 +35,11 @@ class Georeference:
     """``proj:shape``: rows, columns that the transform belongs to."""
     nodata: float | None
     """Fill value of ``raster:bands``."""
+
+    @classmethod
+    def unknown(cls) -> Georeference:
+        """Where there is no item: the file alone says where it lies."""
+        return cls(None, None, None, None)
 
     @classmethod
     def of(cls, item: Item, asset: Asset) -> Georeference:
@@ -86,6 +91,23 @@ def _nodata(asset: Asset) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
+def require_layers(granule: Granule, bands: Iterable[Band]) -> None:
+    """Refuse a granule that lacks a layer of one of the bands.
+
+    Raises
+    ------
+    GranuleError
+        ``missing_layer``.
+    """
+    for band in bands:
+        if band.name not in granule.assets:
+            raise GranuleError(
+                f"{granule.id}: the region wants {band.name!r}, the granule has only "
+                f"{', '.join(granule.assets)}; leave the band or the granule out",
+                kind="missing_layer",
+            )
+
+
 def read_asset(
     granule: Granule,
     name: str,
@@ -97,11 +119,12 @@ def read_asset(
     offset: float = 0.0,
     valid: tuple[float, float] | None = None,
     view: View | None = None,
+    sign: str | None = None,
 ) -> Layer:
     """Read one layer of a granule onto the grid, as `cube.sources.raster.read_layer`.
 
     The file's georeference counts where it has one, else that of the item, scaled if the file
-    is a reduced copy.
+    is a reduced copy. Of a file on another machine, only the window under the grid is fetched.
 
     Parameters
     ----------
@@ -109,32 +132,40 @@ def read_asset(
         Fill value; by default the file's, else the item's.
     view
         Through which to look at the file.
+    sign
+        Who signs the URL, as in `cube.sources.remote.signed`.
 
     Raises
     ------
     GranuleError
-        As `read_layer`; ``wrong_layer`` if the file's proportions are not the item's.
+        As `read_layer`; ``wrong_layer`` if the file's proportions are not the item's; over the
+        wire ``not_found``, ``unauthorised``, ``unavailable``.
     """
-    href = granule.assets[name]
     item: Georeference = granule.extra["georeference"][name]
-    with opened(href, name) as src:
-        if src.crs is not None and not src.transform.is_identity:
-            crs, transform = src.crs.to_wkt(), src.transform
-        else:
-            transform = item.fit(src.shape, f"{Path(href).name} (layer {name})")
-            crs = item.crs
-        declared = item.nodata if src.nodata is None else src.nodata
-        fill = declared if nodata is None else nodata
-        with view(href, src, fill) if view else nullcontext(href) as path:
-            return read_layer(
-                path,
-                grid,
-                resampling=resampling,
-                nodata=None if view else fill,
-                crs=crs,
-                transform=transform,
-                scale=scale,
-                offset=offset,
-                valid=valid,
-                layer=name,
-            )
+
+    def read(path: str) -> Layer:
+        with opened(path, name) as src:
+            crs, transform = _place(src, item, label(path, name))
+            declared = item.nodata if src.nodata is None else src.nodata
+            fill = declared if nodata is None else nodata
+            with view(path, src, fill) if view else nullcontext(path) as seen:
+                return read_layer(
+                    seen,
+                    grid,
+                    resampling=resampling,
+                    nodata=None if view else fill,
+                    crs=crs,
+                    transform=transform,
+                    scale=scale,
+                    offset=offset,
+                    valid=valid,
+                    layer=name,
+                )
+
+    return retrieve(granule.assets[name], name, read, sign)
+
+
+def _place(src: Any, item: Georeference, where: str) -> tuple[str | None, Affine]:
+    if src.crs is not None and not src.transform.is_identity:
+        return src.crs.to_wkt(), src.transform
+    return item.crs, item.fit(src.shape, where)

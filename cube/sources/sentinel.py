@@ -1,4 +1,4 @@
-"""The Sentinel sources: local COGs beside their STAC items."""
+"""The Sentinel sources: COGs in a folder beside their STAC items, or found by a STAC API."""
 
 from cube.sources.sentinel1 import Sentinel1Source
 from cube.sources.sentinel2 import Sentinel2Source

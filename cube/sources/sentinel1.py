@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -12,10 +11,10 @@ from cube.bands import Band
 from cube.errors import GranuleError
 from cube.quality import Flag
 from cube.scene import Granule, Reading
-from cube.sources.asset import read_asset
-from cube.sources.base import Period, SourceSettings
+from cube.sources.asset import read_asset, require_layers
 from cube.sources.decibel import power_view, to_decibel
-from cube.sources.stac import RawItem, describe, search
+from cube.sources.stac import StacSource
+from cube.sources.stac_items import Home, RawItem
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 LAYERS = {"vv": ("vv", "vv-rtc"), "vh": ("vh", "vh-rtc")}
 
 
-class Sentinel1Source(SourceSettings):
+class Sentinel1Source(StacSource):
     """Sentinel-1 RTC items (gamma nought, ``vv`` and ``vh``), e.g. of Planetary Computer.
 
     Backscatter is averaged as linear power and turned to decibels afterwards. Radar sees through
@@ -44,25 +43,22 @@ class Sentinel1Source(SourceSettings):
         name = "s1"
         path = "sentinel1"
         units = "linear"
+
+    or over the wire::
+
+        [[sources]]
+        kind = "sentinel1"
+        name = "s1"
+        catalog = "https://planetarycomputer.microsoft.com/api/stac/v1"
+        sign = "planetary-computer"
     """
 
     modality: ClassVar[str] = "sar"
+    collections: ClassVar[tuple[str, ...]] = ("sentinel-1-rtc",)
 
     kind: Literal["sentinel1"]
-    collection: str | None = None
-    """Collection of the items, if it is not ``sentinel-1-rtc``."""
     units: Literal["linear", "dB"] = "linear"
     """What the files hold: linear power, or decibels."""
-
-    def search(self, grid: GeoBox, period: Period) -> list[Granule]:
-        """Find the items of the period that touch the grid.
-
-        Raises
-        ------
-        SourceError
-            If the folder cannot be searched.
-        """
-        return search(self, grid, period)
 
     def read(self, granule: Granule, grid: GeoBox, bands: Sequence[Band]) -> Reading:
         """Read backscatter onto the grid, dB.
@@ -75,13 +71,7 @@ class Sentinel1Source(SourceSettings):
             `cube.sources.raster.read_layer`.
         """
         names = [band.name for band in bands]
-        for name in names:
-            if name not in granule.assets:
-                raise GranuleError(
-                    f"{granule.id}: the region wants {name!r}, the granule has only "
-                    f"{', '.join(granule.assets)}; leave the band or the granule out",
-                    kind="missing_layer",
-                )
+        require_layers(granule, bands)
         # VV is the yardstick for VH even where the region does not ask for it.
         needed = {*names, "vv"} & set(granule.assets) if "vh" in names else set(names)
         power = {name: self._power(granule, name, grid) for name in sorted(needed)}
@@ -98,22 +88,18 @@ class Sentinel1Source(SourceSettings):
             values.append(decibel)
         return Reading.build(values, flags)
 
-    def wants(self, raw: RawItem) -> bool:
-        """Tell from the bare JSON whether an item is of this product."""
-        collection = raw.get("collection")
-        if self.collection or collection:
-            return bool(collection == (self.collection or "sentinel-1-rtc"))
+    def resembles(self, raw: RawItem) -> bool:
+        """Tell whether an item that names no collection is of this product."""
         platform = str((raw.get("properties") or {}).get("platform")).lower()
         return platform.startswith("sentinel-1") and str(raw.get("id")).lower().endswith("_rtc")
 
-    def granule(self, item: Item, file: Path) -> Granule:
+    def granule(self, item: Item, home: Home) -> Granule:
         """Describe an item as a granule."""
         there = {name: keys for name, keys in LAYERS.items() if set(keys) & set(item.assets)}
         bands = ", ".join(map(str, item.properties.get("sar:polarizations") or item.assets))
-        return describe(
-            self,
+        return self.describe(
             item,
-            file,
+            home,
             there,
             key=item.id,
             version="0",
@@ -123,7 +109,13 @@ class Sentinel1Source(SourceSettings):
     def _power(self, granule: Granule, name: str, grid: GeoBox) -> Layer:
         view = power_view if self.units == "dB" else None
         layer = read_asset(
-            granule, name, grid, view=view, resampling="average", valid=(0.0, np.inf)
+            granule,
+            name,
+            grid,
+            view=view,
+            resampling="average",
+            valid=(0.0, np.inf),
+            sign=self.sign,
         )
         _refuse_units(layer, self.units, f"{granule.id}: {name}")
         return layer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,8 +13,8 @@ from cube.errors import GranuleError
 from cube.quality import Flag
 from cube.scene import Granule, Reading
 from cube.sources.asset import read_asset
-from cube.sources.base import Period, SourceSettings
-from cube.sources.stac import RawItem, describe, platform_name, search, start_time
+from cube.sources.stac import StacSource, platform_name
+from cube.sources.stac_items import Home, RawItem, start_time
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -54,7 +53,7 @@ SCL_FLAGS: Mapping[int, Flag] = {
 }
 
 
-class Sentinel2Source(SourceSettings):
+class Sentinel2Source(StacSource):
     """Sentinel-2 L2A items of Earth Search, Planetary Computer or ESA, bands ``red``, ``nir``, SCL.
 
     Reflectances are averaged over the pixels with data; NDVI is computed from the averages. A
@@ -69,27 +68,27 @@ class Sentinel2Source(SourceSettings):
         kind = "sentinel2"
         name = "s2"
         path = "sentinel2"
+
+    or over the wire::
+
+        [[sources]]
+        kind = "sentinel2"
+        name = "s2"
+        catalog = "https://earth-search.aws.element84.com/v1"
     """
 
     modality: ClassVar[str] = "optical"
+    collections: ClassVar[tuple[str, ...]] = (
+        "sentinel-2-l2a",
+        "sentinel-2-c1-l2a",
+        "sentinel-2-pre-c1-l2a",
+    )
 
     kind: Literal["sentinel2"]
-    collection: str | None = None
-    """Collection of the items, if it is none of those that the catalogues use."""
     boa_offset: Literal["auto", "applied", "apply"] = "auto"
     """Whether the -1000 DN of baseline 04.00 and later are ``applied`` in the files already,
     still to ``apply``, or to be judged from the item. An item's ``raster:bands`` offset is never
     used: Earth Search gives -0.1 there for files that have it applied."""
-
-    def search(self, grid: GeoBox, period: Period) -> list[Granule]:
-        """Find the items of the period that touch the grid.
-
-        Raises
-        ------
-        SourceError
-            If the folder cannot be searched.
-        """
-        return search(self, grid, period)
 
     def read(self, granule: Granule, grid: GeoBox, bands: Sequence[Band]) -> Reading:
         """Read reflectance, NDVI and scene classes onto the grid.
@@ -100,7 +99,7 @@ class Sentinel2Source(SourceSettings):
             As `cube.sources.raster.read_layer`, and ``bad_quality_word`` for a scene class that
             does not exist (a class map that was averaged or compressed with loss).
         """
-        scl = read_asset(granule, "scl", grid, resampling="nearest", nodata=-1)
+        scl = read_asset(granule, "scl", grid, resampling="nearest", nodata=-1, sign=self.sign)
         if not scl.overlaps:
             return Reading.empty(len(bands), grid)
         flags = decode_scl(scl, granule.id)
@@ -116,15 +115,11 @@ class Sentinel2Source(SourceSettings):
             flags[strange] |= np.uint8(Flag.OUT_OF_RANGE)
         return Reading.build([values[band.name] for band in bands], flags, scl.values)
 
-    def wants(self, raw: RawItem) -> bool:
-        """Tell from the bare JSON whether an item is of this product."""
-        collection, properties = raw.get("collection"), raw.get("properties") or {}
-        if self.collection or collection:
-            known = ("sentinel-2-l2a", "sentinel-2-c1-l2a", "sentinel-2-pre-c1-l2a")
-            return collection == self.collection if self.collection else collection in known
-        return str(properties.get("s2:product_type")) == "S2MSI2A"
+    def resembles(self, raw: RawItem) -> bool:
+        """Tell whether an item that names no collection is of this product."""
+        return str((raw.get("properties") or {}).get("s2:product_type")) == "S2MSI2A"
 
-    def granule(self, item: Item, file: Path) -> Granule:
+    def granule(self, item: Item, home: Home) -> Granule:
         """Describe an item as a granule."""
         baseline = _baseline(item.properties)
         offset = self._offset(item.properties, baseline)
@@ -134,10 +129,9 @@ class Sentinel2Source(SourceSettings):
             "neither earthsearch:boa_offset_applied nor s2:processing_baseline says whether the "
             "-1000 DN offset is applied; set `boa_offset` in the region file"
         )
-        return describe(
-            self,
+        return self.describe(
             item,
-            file,
+            home,
             LAYERS,
             key=f"{platform_name(item)}_{_tile(item)}_{_datatake(item)}",
             version=f"{baseline or '00.00'}-{sequence:02d}-{made}",
@@ -166,6 +160,7 @@ class Sentinel2Source(SourceSettings):
             scale=QUANTIFICATION,
             offset=granule.extra["boa_offset"] * QUANTIFICATION,
             valid=(band.valid_min, band.valid_max),
+            sign=self.sign,
         )
 
 

@@ -13,20 +13,6 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from modis_files import (
-    GQ,
-    GRID,
-    H17,
-    LST_ATTRIBUTES,
-    crop,
-    field,
-    lst_layers,
-    metadata,
-    window,
-    write_hdf,
-    write_lst,
-    write_reflectance,
-)
 from odc.geo.geobox import GeoBox
 from pydantic import ValidationError
 from pyproj import Transformer
@@ -41,6 +27,20 @@ from cube.sources.base import Period
 from cube.sources.modis import ModisSource
 from cube.sources.modis_grid import RADIUS, TILE, sinusoidal, tile_box
 from cube.sources.modis_hdf import read_planes
+from modis_files import (
+    GQ,
+    GRID,
+    H17,
+    LST_ATTRIBUTES,
+    crop,
+    field,
+    lst_layers,
+    metadata,
+    window,
+    write_hdf,
+    write_lst,
+    write_reflectance,
+)
 
 pytest.importorskip("pyhdf.SD", reason="needs pyhdf, of the extra `modis`")
 

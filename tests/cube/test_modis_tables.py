@@ -11,7 +11,6 @@ import rasterio
 from affine import Affine
 from hypothesis import example, given
 from hypothesis import strategies as st
-from modis_files import GRID, H17, crop, metadata
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
@@ -20,6 +19,7 @@ from cube.quality import Flag, is_valid
 from cube.sources.modis_grid import RADIUS, place, sinusoidal, tile_box, tiles_of
 from cube.sources.modis_names import parse, solar_to_utc
 from cube.sources.modis_qc import MOD11A1, MOD21A1, Field, Rules, modis_flags
+from modis_files import GRID, H17, crop, metadata
 
 # --- names and times --------------------------------------------------------------------------
 
