@@ -31,7 +31,8 @@ def storage(location: str, options: Mapping[str, Any] | None = None) -> icechunk
         A path, or ``s3://bucket/prefix`` or ``gs://bucket/prefix``.
     options
         Keyword arguments of Icechunk's storage, such as ``endpoint_url``, ``region``,
-        ``allow_http``. Credentials come from the environment or the cloud's own places.
+        ``allow_http``, ``anonymous``. Credentials come from the environment or the cloud's own
+        places.
 
     Raises
     ------
@@ -50,16 +51,21 @@ def storage(location: str, options: Mapping[str, Any] | None = None) -> icechunk
         "s3": icechunk.s3_storage,
         "gs": icechunk.gcs_storage,
     }
-    if url.scheme not in makers:
+    if url.scheme not in makers or not url.netloc:
         raise StoreError(
             f"no cube can be kept at {location}: give a local path, s3://bucket/prefix or "
             "gs://bucket/prefix"
         )
-    settings = {"from_env": True, **(options or {})}
+    settings = dict(options or {})
+    if not settings.get("anonymous"):
+        settings.setdefault("from_env", True)
     try:
         return makers[url.scheme](bucket=url.netloc, prefix=url.path.strip("/"), **settings)
-    except TypeError as error:
-        raise StoreError(f"storage_options for {location} are not understood: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise StoreError(
+            f"storage_options for {location} are not understood: {error}; credentials are not "
+            "among them, they come from the environment"
+        ) from error
 
 
 def open_repository(
@@ -107,7 +113,8 @@ def write_lock(location: str, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
         return
     from filelock import FileLock, Timeout
 
-    path = Path(f"{location.rstrip('/')}.lock")
+    # One lock a cube, by whatever links it is reached.
+    path = Path(f"{Path(location).resolve()}.lock")
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

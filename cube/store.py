@@ -142,7 +142,23 @@ class Cube:
         return self
 
     def at(self, snapshot: str) -> Cube:
-        """The same cube as it was at an earlier snapshot."""
+        """The same cube as it was at an earlier snapshot.
+
+        Raises
+        ------
+        StoreError
+            If the cube has no such snapshot.
+        """
+        import icechunk
+
+        try:
+            self._repository.lookup_snapshot(snapshot)
+        except icechunk.IcechunkError as error:
+            raise StoreError(
+                f"cube {self.location} has no snapshot {snapshot!r}; `thermocube history` lists "
+                "those it has, unless they have expired",
+                kind="no_snapshot",
+            ) from error
         return Cube(self._repository, self.location, snapshot)
 
     @property
@@ -211,19 +227,23 @@ class Cube:
             If the cube has no such group.
         """
         import xarray as xr
+        from zarr.errors import ContainsArrayError
 
         try:
             dataset: xr.Dataset = xr.open_zarr(
                 self._session.store, group=group, chunks=chunks, consolidated=False
             )
-        except FileNotFoundError:
-            there = ", ".join(self.groups()) or "nothing yet"
-            raise SelectionError(
-                f"cube {self.location} has no group {group!r}; it has {there}"
-            ) from None
+        except (FileNotFoundError, ContainsArrayError):
+            raise self._no_group(group) from None
+        if not dataset.variables:
+            raise self._no_group(group)
         for coordinate in dataset.coords.values():
             coordinate.load()  # small, and what selections are made by
         return dataset
+
+    def _no_group(self, group: str) -> SelectionError:
+        there = ", ".join(self.groups()) or "nothing yet"
+        return SelectionError(f"cube {self.location} has no group {group!r}; it has {there}")
 
     def select(self, modality: str, **rules: Any) -> xr.Dataset:
         """Select scenes and bands of a modality; see `cube.select.select` for the rules."""
@@ -345,11 +365,9 @@ class Transaction:
         self, group: str, dataset: xr.Dataset, chunks: Mapping[str, int], *, compute: bool
     ) -> None:
         encoding: dict[str, dict[str, Any]] = {}
-        for name, variable in dataset.data_vars.items():
-            if variable.ndim == 0:
-                continue
+        for name, variable in dataset.variables.items():
             encoding[str(name)] = {"compressors": timeline.codecs()}
-            if chunks:
+            if chunks and variable.ndim and name in dataset.data_vars:
                 sizes = zip(variable.dims, variable.shape, strict=True)
                 encoding[str(name)]["chunks"] = tuple(
                     min(chunks.get(str(dim), size), size) for dim, size in sizes
@@ -368,10 +386,18 @@ class Transaction:
         )
 
     def delete(self, group: str) -> None:
-        """Remove a group with all it holds."""
+        """Remove a group with all it holds.
+
+        Raises
+        ------
+        SelectionError
+            If there is no such group.
+        """
         import zarr
 
         root = zarr.open_group(self.session.store, mode="r+", zarr_format=3)
+        if group not in root:
+            raise SelectionError(f"there is no group {group!r} to delete")
         del root[group]
 
 

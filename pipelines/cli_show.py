@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,17 @@ from pipelines.ingest import IngestReport
 from pipelines.plan import Action, Plan
 
 
-def show_plan(region: Region, plan: Plan, *, json: bool) -> None:
-    """Print scenes by source and action, with the bytes to be read."""
-    table = _table("source", *(action.value for action in Action), "to read")
-    sources: dict[str, Any] = {}
-    for source in region.sources:
-        counts = plan.count(source.name)
-        size = plan.size(source.name)
-        sources[source.name] = {**{key.value: n for key, n in counts.items()}, "bytes": size}
-        table.add_row(source.name, *(str(counts[action]) for action in Action), _bytes(size))
-    document = {
+def plan_document(region: Region, plan: Plan) -> dict[str, Any]:
+    """A plan as JSON: scenes by source and action, with the bytes to be read."""
+    return {
         "region": region.name,
-        "sources": sources,
+        "sources": {
+            source.name: {
+                **{action.value: count for action, count in plan.count(source.name).items()},
+                "bytes": plan.size(source.name),
+            }
+            for source in region.sources
+        },
         "notes": [{"granule": row.granule, "reason": row.reason} for row in plan.notes],
         "scenes": [
             {
@@ -39,6 +38,15 @@ def show_plan(region: Region, plan: Plan, *, json: bool) -> None:
             for work in plan.work
         ],
     }
+
+
+def show_plan(region: Region, plan: Plan, *, json: bool) -> None:
+    """Print scenes by source and action, with the bytes to be read."""
+    document = plan_document(region, plan)
+    table = table_of("source", *(action.value for action in Action), "to read")
+    for name, figures in document["sources"].items():
+        counts = (str(figures[action.value]) for action in Action)
+        table.add_row(name, *counts, readable(figures["bytes"]))
     lines = [f"  {row.granule}: {row.status}, {row.reason}" for row in plan.notes]
     if lines:
         lines.insert(0, "without reading, these go into the ledger:")
@@ -46,18 +54,18 @@ def show_plan(region: Region, plan: Plan, *, json: bool) -> None:
     last = (
         "nothing to do: the cube is up to date"
         if not plan.todo and not plan.notes
-        else f"{len(plan.todo)} scenes to read, {_bytes(plan.size())}; `thermocube ingest` does it"
+        else f"{len(plan.todo)} scenes to read, {readable(plan.size())}; "
+        "`thermocube ingest` does it"
     )
     emit(document, head, table, *lines, last, json=json)
 
 
 def show_ingest(report: IngestReport, *, json: bool) -> None:
     """Print what a run did."""
-    scenes = ", ".join(f"{count} {what}" for what, count in report.scenes.items() if count)
-    granules = ", ".join(f"{count} {what}" for what, count in report.granules.items() if count)
-    lines = [f"{report.region}: scenes: {scenes or 'none'}"]
-    if granules:
-        lines.append(f"granules of this run: {granules}")
+    lines = [f"{report.region}: scenes: {counted(report.scenes) or 'none'}"]
+    if report.granules:
+        lines.append(f"granules of this run: {counted(report.granules)}")
+    lines.append(f"read {readable(report.bytes_read)} in {report.seconds:.1f} s")
     if report.labels:
         lines.append(report.labels)
     if report.failures:
@@ -68,6 +76,11 @@ def show_ingest(report: IngestReport, *, json: bool) -> None:
     else:
         lines.append("nothing changed: the cube is up to date")
     emit(report.to_dict(), *lines, json=json)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts in a line: ``3 written, 1 replaced``."""
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def show_status(cube: Cube, *, json: bool) -> None:
@@ -86,8 +99,7 @@ def show_status(cube: Cube, *, json: bool) -> None:
         figures, table = _coverage(cube, modality)
         document["modalities"][modality] = figures
         shown.append(table)
-    counts = ", ".join(f"{count} {status}" for status, count in ledger.count().items() if count)
-    shown.append(f"granules: {counts or 'none yet'}")
+    shown.append(f"granules: {counted(document['ledger']) or 'none yet'}")
     if document["not_ingested"]:
         shown.append(_left_out_table(row for row in ledger if row.status in _LEFT_OUT))
     emit(document, *shown, json=json)
@@ -106,7 +118,7 @@ def _coverage(cube: Cube, modality: str) -> tuple[dict[str, Any], Table]:
     scenes = cube.dataset(modality, chunks=None)
     bands = [str(band) for band in scenes["band"].values]
     frame = scenes[["valid_fraction", "cloud_fraction", "bad_fraction"]].to_dataframe()
-    table = _table("month", "scenes", "valid", "cloud", "bad", "")
+    table = table_of("month", "scenes", "valid", "cloud", "bad", "")
     table.title = f"{modality} ({', '.join(bands)}): {len(frame)} scenes"
     months: dict[str, Any] = {}
     for month, group in frame.groupby(frame.index.strftime("%Y-%m")):  # type: ignore[attr-defined]
@@ -135,7 +147,7 @@ def _left_out(row: Row) -> dict[str, Any]:
 
 
 def _left_out_table(rows: Iterable[Row]) -> Table:
-    table = _table("granule", "status", "rule", "why")
+    table = table_of("granule", "status", "rule", "why")
     table.title = "considered and not in the cube"
     for row in rows:
         table.add_row(row.granule, row.status.value, row.rule, row.reason)
@@ -144,7 +156,7 @@ def _left_out_table(rows: Iterable[Row]) -> Table:
 
 def show_history(cube: Cube, *, json: bool) -> None:
     """Print the commits, newest first."""
-    table = _table("snapshot", "written (UTC)", "what")
+    table = table_of("snapshot", "written (UTC)", "what")
     commits = cube.history()
     for commit in commits:
         table.add_row(commit.id, f"{commit.time:%Y-%m-%d %H:%M:%S}", commit.message)
@@ -182,17 +194,22 @@ def export_layer(cube: Cube, layer: str, path: Path, *, band: str | None, time: 
     to_cog(pick(cube.dataset(group), variable, band=band, time=time), path)
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
+    """An empty table."""
     table = Table(title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
 
 
-def _bytes(size: int) -> str:
+def readable(size: int) -> str:
+    """Bytes for people: ``21.5 MB``."""
     value = float(size)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+_bytes = readable

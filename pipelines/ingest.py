@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
 
-from cube import timeline
-from cube.errors import CubeNotFoundError
+from cube.errors import CubeNotFoundError, StoreError
 from cube.labels import rasterise
-from cube.ledger import Ledger, Row, Status
+from cube.ledger import Ledger
 from cube.region import Region
-from cube.store import Cube, Transaction
-from pipelines.plan import Plan, Work, make_plan, search
-from pipelines.scenes import Desk, Outcome
+from cube.store import Cube
+from pipelines.committer import PATIENCE, Committer, told
+from pipelines.plan import Plan, make_plan
+from pipelines.readers import readers
+from pipelines.scope import Scope, search
+from pipelines.tally import Failure, IngestReport, Tally
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Failure", "IngestReport", "Scope", "ingest", "plan"]
 
 log = logging.getLogger("thermocube.ingest")
 
@@ -29,44 +32,25 @@ Progress = Callable[[int, int, str], None]
 """Called with scenes done, scenes planned, and a line about the last one."""
 
 
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """What a run did."""
+def plan(region: Region, *, scope: Scope | None = None) -> Plan:
+    """Search the sources and say what `ingest` would do; writes nothing.
 
-    region: str
-    location: str
-    snapshot: str
-    scenes: dict[str, int]
-    """Scenes written, replaced, removed, skipped."""
-    granules: dict[str, int]
-    """Granules of this run by their new status."""
-    ledger: dict[str, int]
-    """All granules by status, after the run."""
-    failures: tuple[str, ...] = ()
-    """``granule: reason`` of everything that will be tried again."""
-    commits: int = 0
-    labels: str = ""
-    """What was done about the label map."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the cube is another one than before."""
-        return self.commits > 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return dataclasses.asdict(self) | {"changed": self.changed}
-
-
-def plan(region: Region) -> Plan:
-    """Search all sources and say what `ingest` would do; writes nothing.
+    Parameters
+    ----------
+    region
+        The validated region file.
+    scope
+        Days and sources to look at; all by default.
 
     Raises
     ------
+    RegionError
+        If the scope does not fit the region.
     SourceError
         If a source cannot be searched.
     """
-    return make_plan(region, search(region), _ledger(region))
+    scope = scope or Scope()
+    return make_plan(region, search(region, scope), _ledger(region), scope)
 
 
 def _ledger(region: Region) -> Ledger:
@@ -76,148 +60,83 @@ def _ledger(region: Region) -> Ledger:
         return Ledger()
 
 
-@dataclass
-class _Run:
-    """Counters of one run."""
-
-    scenes: Counter[str] = field(default_factory=Counter)
-    granules: Counter[str] = field(default_factory=Counter)
-    tried: set[str] = field(default_factory=set)
-    failures: dict[str, str] = field(default_factory=dict)
-    commits: int = 0
-
-    def note(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            self.granules[row.status.value] += 1
-            if row.status is Status.FAILED:
-                self.failures[row.granule] = row.reason
-
-
 def ingest(
-    region: Region, *, workers: int = 2, batch: int = BATCH, progress: Progress | None = None
+    region: Region,
+    *,
+    client: Client | str | None = None,
+    workers: int = 2,
+    batch: int = BATCH,
+    scope: Scope | None = None,
+    progress: Progress | None = None,
 ) -> IngestReport:
     """Bring a region's cube up to date with its sources.
 
     Running it twice is running it once; killed at any moment it leaves whole scenes only, and the
-    next run goes on from there.
+    next run goes on from there. Two runs on one region at once share the work.
 
     Parameters
     ----------
     region
         The validated region file; the cube is made if it is not there.
+    client
+        Dask client, or a scheduler's address, whose workers read the scenes. They must see the
+        granules under the same paths; only this process writes to the cube.
     workers
-        Threads that read scenes.
+        Without a client, threads that read scenes.
     batch
-        Scenes a commit.
+        Scenes a commit; also what is held in memory, beside the scenes being read.
+    scope
+        Days and sources to look at; all by default. The rest of the cube is left as it is.
     progress
         Told of every scene.
 
     Raises
     ------
+    RegionError
+        If the scope does not fit the region.
     SourceError
         If a source cannot be searched; the cube stays as it is.
     StoreError, GridError
         If the cube cannot be written or does not fit the region file.
+    ThermocubeError
+        ``scheduler`` if the Dask cluster cannot be reached or went away.
     """
-    found = search(region)
-    cube = Cube.create(region)
-    run = _Run()
-    # First, so that a mistake in the region file's mapping shows before an hour of reading.
-    labels = write_labels(cube, region, run)
-    first = make_plan(region, found, cube.ledger)
-    run.scenes["skipped"] = len(first.work) - len(first.todo)
-    total = len(first.todo)
-    current = first
-    while True:
-        # A work list from the ledger as it is now: another job may have committed meanwhile.
-        todo = [work for work in current.todo if work.digest not in run.tried]
-        chosen = _batch(todo, batch)
-        if not chosen and not current.notes:
-            break
-        outcomes = _read(region, cube, chosen, workers)
-        if _commit(cube, region, outcomes, current.notes, run):
-            for outcome in outcomes:
-                run.tried.add(outcome.work.digest)
-                log.info("%s", outcome.line)
-                if progress:
-                    progress(len(run.tried), max(total, len(run.tried)), outcome.line)
-        current = make_plan(region, found, cube.ledger)
-        if not chosen:
-            break
-    counts = {status.value: count for status, count in cube.ledger.count().items()}
-    failures = tuple(f"{name}: {reason}" for name, reason in sorted(run.failures.items()))
+    started = monotonic()
+    scope = scope or Scope()
+    found = search(region, scope)
+    cube = _opened(region)
+    tally = Tally()
+    labels = write_labels(cube, region, tally)
+    committer = Committer(region, cube, found, scope, tally, batch, progress)
+    with readers(client, workers) as pool:
+        committer.run(pool)
     return IngestReport(
         region.name,
         cube.location,
         cube.snapshot,
-        dict(run.scenes),
-        dict(run.granules),
-        counts,
-        failures,
-        run.commits,
+        dict(tally.scenes),
+        dict(tally.granules),
+        {status.value: count for status, count in committer.ledger.count().items()},
+        tuple(failure for _, failure in sorted(tally.failures.items())),
+        tally.commits,
         labels,
+        tally.bytes_read,
+        round(monotonic() - started, 3),
     )
 
 
-def _batch(todo: Sequence[Work], size: int) -> list[Work]:
-    """The first scenes, and with them every scene that takes the place of the same stored one."""
-    chosen = list(todo[:size])
-    times = {(work.scene.modality, time) for work in chosen for time in work.stored}
-    chosen += [
-        work
-        for work in todo[size:]
-        if any((work.scene.modality, time) in times for time in work.stored)
-    ]
-    return chosen
+def _opened(region: Region) -> Cube:
+    with told(region.location):
+        try:
+            return Cube.create(region)
+        except StoreError as error:
+            if error.kind != "conflict":
+                raise
+            # On an object store another job may have made the cube at the same moment.
+            return Cube.create(region)
 
 
-def _read(region: Region, cube: Cube, chosen: Sequence[Work], workers: int) -> list[Outcome]:
-    desk = Desk(region, cube, cube.ledger)
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(desk.judge, chosen))
-
-
-def _commit(
-    cube: Cube, region: Region, outcomes: Sequence[Outcome], notes: Sequence[Row], run: _Run
-) -> bool:
-    """Write a batch; False if another job committed since the batch was planned."""
-    now = datetime.now(UTC)
-    rows = [row for outcome in outcomes for row in outcome.rows] + list(notes)
-    rows = [dataclasses.replace(row, updated=now) for row in rows]
-    lineage = {
-        "job": "ingest",
-        "region": region.name,
-        "granules": [row.granule for row in rows if row.status is Status.INGESTED],
-        "statuses": dict(Counter(row.status.value for row in rows)),
-    }
-    message = f"ingest {sum(outcome.step is not None for outcome in outcomes)} scenes"
-    base = cube.snapshot
-    with cube.transaction(message, lineage) as change:
-        if change.base != base:
-            return False
-        _apply(change, outcomes, run)
-        ledger = cube.ledger.updated(rows)
-        change.write("ledger", ledger.to_dataset())
-    run.note(rows)
-    run.commits += 1
-    return True
-
-
-def _apply(change: Transaction, outcomes: Sequence[Outcome], run: _Run) -> None:
-    for modality in sorted({outcome.work.scene.modality for outcome in outcomes}):
-        mine = [outcome for outcome in outcomes if outcome.work.scene.modality == modality]
-        remove = {time for outcome in mine for time in outcome.remove}
-        steps = [outcome.step for outcome in mine if outcome.step is not None]
-        if remove or steps:
-            timeline.apply(change.session, modality, remove, steps)
-        for outcome in mine:
-            if outcome.step is not None:
-                run.scenes["replaced" if outcome.remove else "written"] += 1
-            elif outcome.remove:
-                run.scenes["removed"] += 1
-
-
-def write_labels(cube: Cube, region: Region, run: _Run) -> str:
+def write_labels(cube: Cube, region: Region, tally: Tally) -> str:
     """Rasterise the region's label map into the cube, if it is not the one that is there.
 
     Returns
@@ -228,9 +147,18 @@ def write_labels(cube: Cube, region: Region, run: _Run) -> str:
     if region.labels is None:
         return ""
     labels = rasterise(region.labels, region.grid)
-    if "labels" in cube.groups() and cube.dataset("labels", chunks=None).load().equals(labels):
-        return "label map unchanged"
-    with cube.transaction("write label map", {"job": "labels", "region": region.name}) as change:
-        change.write("labels", labels)
-    run.commits += 1
+    lineage = {"job": "labels", "region": region.name}
+    for _ in range(PATIENCE):
+        if "labels" in cube.groups() and cube.dataset("labels", chunks=None).load().equals(labels):
+            return "label map unchanged"
+        try:
+            with told(cube.location), cube.transaction("write label map", lineage) as change:
+                change.write("labels", labels)
+        except StoreError as error:
+            if error.kind != "conflict":
+                raise
+            cube.refresh()
+        else:
+            break
+    tally.commits += 1
     return "label map written"

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from cube.ledger import Ledger, Row, Status
 from cube.region import Region
 from cube.scene import Granule, Scene, group
+from pipelines.scope import Scope
 
 SETTLED = frozenset({Status.INGESTED, Status.REJECTED, Status.EMPTY})
 """Statuses that stand until the granule, its scene or the settings change."""
@@ -97,23 +99,12 @@ def settings_digest(region: Region, source: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def search(region: Region) -> list[Granule]:
-    """Ask every source of a region for its granules.
-
-    Raises
-    ------
-    SourceError
-        If a source cannot be searched.
-    """
-    period = region.period.period
-    return [
-        granule
-        for source in region.sources
-        for granule in source.search(region.grid_of(source.modality), period)
-    ]
-
-
-def make_plan(region: Region, found: Iterable[Granule], ledger: Ledger) -> Plan:
+def make_plan(
+    region: Region,
+    found: Iterable[Granule],
+    ledger: Ledger,
+    scope: Scope = Scope(),  # noqa: B008
+) -> Plan:
     """Compare what was found with the ledger.
 
     What is not found any more but stands in the ledger counts as there: an empty answer or an
@@ -127,20 +118,42 @@ def make_plan(region: Region, found: Iterable[Granule], ledger: Ledger) -> Plan:
         From `search`, in any order.
     ledger
         Of the cube as it is now; empty for a new one.
+    scope
+        What the run is about. What lies outside counts as there too, and no scene of its own is
+        planned for it.
     """
-    found = list(found)
+    found = _once(found)
     usable = [granule for granule in found if not granule.defect and granule.time is not None]
     deliveries = _by_key(usable)
-    remembered = _remembered(ledger, deliveries)
+    remembered = _remembered(region, ledger, deliveries, scope)
     newest = [versions[0] for versions in _by_key([*usable, *remembered]).values()]
+    digests = {source.name: settings_digest(region, source.name) for source in region.sources}
     work: list[Work] = []
     for modality, settings in region.modalities.items():
         mine = (granule for granule in newest if granule.modality == modality)
         for scene in group(mine, timedelta(seconds=settings.pass_gap)):
-            work.append(_work(region, scene, deliveries, ledger))
+            if scope.everything or any(
+                granule.assets and scope.wants(region, granule) for granule in scene.granules
+            ):
+                work.append(_work(scene, deliveries, ledger, digests))
     work.sort(key=lambda item: (item.scene.time, item.scene.modality))
-    notes = [*_defects(found, ledger), *_superseded(work, ledger)]
+    inside = [granule for granule in found if scope.wants(region, granule)]
+    notes = [*_defects(inside, ledger), *_superseded(work, ledger)]
     return Plan(tuple(work), tuple(notes))
+
+
+def _once(granules: Iterable[Granule]) -> list[Granule]:
+    """Take each granule from one place only, the most complete, where several sources hold it."""
+
+    def order(granule: Granule) -> tuple[Any, ...]:
+        unusable = bool(granule.defect) or granule.time is None
+        places = sorted(granule.assets.items())
+        return (granule.id, unusable, -len(places), -granule.size, granule.source, places)
+
+    once: dict[str, Granule] = {}
+    for granule in sorted(granules, key=order):
+        once.setdefault(granule.id, granule)
+    return list(once.values())
 
 
 def _by_key(granules: Iterable[Granule]) -> dict[str, tuple[Granule, ...]]:
@@ -158,15 +171,23 @@ def _by_key(granules: Iterable[Granule]) -> dict[str, tuple[Granule, ...]]:
     }
 
 
-def _remembered(ledger: Ledger, deliveries: Mapping[str, tuple[Granule, ...]]) -> list[Granule]:
-    """Granules that the ledger knows and no source showed this time, without their files."""
+def _remembered(
+    region: Region,
+    ledger: Ledger,
+    deliveries: Mapping[str, tuple[Granule, ...]],
+    scope: Scope,
+) -> list[Granule]:
+    """Granules that the ledger knows and no source showed this time, without their files.
+
+    A failed one is forgotten with its files, unless it was not looked for.
+    """
     shown = {granule.id for versions in deliveries.values() for granule in versions}
     return [
         Granule(
             row.granule, row.key, row.version, row.source, row.modality, row.platform, row.time, {}
         )
         for row in ledger
-        if row.status in SETTLED
+        if (row.status in SETTLED or (row.status is Status.FAILED and not scope.wants(region, row)))
         and row.rule != INCOMPLETE
         and row.time is not None
         and row.granule not in shown
@@ -174,13 +195,14 @@ def _remembered(ledger: Ledger, deliveries: Mapping[str, tuple[Granule, ...]]) -
 
 
 def _work(
-    region: Region,
     scene: Scene,
     deliveries: Mapping[str, tuple[Granule, ...]],
     ledger: Ledger,
+    digests: Mapping[str, str],
 ) -> Work:
     digest = _digest(scene.granules)
-    settings = _scene_settings(region, scene)
+    used = {granule.source for granule in scene.granules} & digests.keys()
+    settings = "+".join(sorted({digests[source] for source in used}))
     mine = {granule.key: deliveries.get(granule.key, ()) for granule in scene.granules}
     related = [row for key in mine for row in ledger.of(key)]
     stored = tuple(sorted({row.scene for row in related if row.scene is not None}))
@@ -197,7 +219,7 @@ def _action(
 ) -> Action:
     rows = [ledger.get(granule.id) for granule in granules]
     if all(
-        row is not None and _settled(row, granule, digest, settings)
+        is_settled(row, granule, digest, settings) or out_of_reach(row, granule)
         for row, granule in zip(rows, granules, strict=True)
     ):
         return Action.SKIP
@@ -209,24 +231,30 @@ def _action(
     return Action.REPLACE if related else Action.NEW
 
 
-def _settled(row: Row, granule: Granule, digest: str, settings: str) -> bool:
+def is_settled(row: Row | None, granule: Granule, digest: str, settings: str) -> bool:
+    """Whether what was found is what the ledger's row was written for."""
     return (
-        row.status in SETTLED
+        row is not None
+        and row.status in SETTLED
         and row.group == digest
         and row.settings == settings
-        and (not granule.assets or row.fingerprint == granule.fingerprint)
+        and (not granule.assets or _as_found(row, granule))
     )
+
+
+def _as_found(row: Row, granule: Granule) -> bool:
+    same_time = granule.time is not None and row.time == floor(granule.time)
+    return same_time and row.fingerprint == granule.fingerprint
+
+
+def out_of_reach(row: Row | None, granule: Granule) -> bool:
+    """Whether a granule failed before and lies outside the scope of this run."""
+    return row is not None and row.status is Status.FAILED and not granule.assets
 
 
 def _digest(granules: Iterable[Granule]) -> str:
     text = "\n".join(sorted(granule.id for granule in granules))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _scene_settings(region: Region, scene: Scene) -> str:
-    sources = {source.name for source in region.sources}
-    used = sorted({granule.source for granule in scene.granules} & sources)
-    return "+".join(settings_digest(region, source) for source in used)
 
 
 def _defects(found: Sequence[Granule], ledger: Ledger) -> list[Row]:
@@ -236,6 +264,9 @@ def _defects(found: Sequence[Granule], ledger: Ledger) -> list[Row]:
         if not granule.defect and granule.time is not None:
             continue
         if known is not None and known.fingerprint == granule.fingerprint:
+            continue
+        if known is not None and known.scene is not None:
+            # What the cube holds of it stands, as if its files were gone altogether.
             continue
         reason = granule.defect or "the product names no acquisition time"
         rows.append(note(granule, Status.REJECTED, rule=INCOMPLETE, reason=reason))
@@ -271,9 +302,14 @@ def note(granule: Granule, status: Status, *, rule: str = "", reason: str = "") 
         granule.source,
         granule.modality,
         granule.platform,
-        granule.time,
+        granule.time and floor(granule.time),
         status,
         rule=rule,
         reason=reason,
         fingerprint=granule.fingerprint,
     )
+
+
+def floor(time: datetime) -> datetime:
+    """A time without what is finer than the cube and the ledger keep, which is milliseconds."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -74,3 +75,42 @@ def write_region(path: Path, bbox: str, start: str, granules: Path, *, force: bo
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return region
+
+
+def box_of(path: Path) -> str:
+    """The lon/lat box around all geometries of a file, whatever its CRS.
+
+    Edges are followed, not only their ends: the top of a box in metres is no parallel.
+
+    Returns
+    -------
+    str
+        West, south, east, north in degrees, separated by commas; rounded outwards.
+
+    Raises
+    ------
+    RegionError
+        If the file cannot be read, holds no geometry, or has no CRS.
+    """
+    import geopandas
+    from pyogrio.errors import DataSourceError
+
+    try:
+        shapes = geopandas.read_file(path).geometry
+    except (DataSourceError, OSError) as error:
+        raise RegionError(f"polygon file {path} cannot be read: {error}") from error
+    shapes = shapes[shapes.notna() & ~shapes.is_empty]
+    if shapes.empty:
+        raise RegionError(f"polygon file {path} holds no geometry")
+    if shapes.crs is None:
+        raise RegionError(
+            f"polygon file {path} does not say in which CRS it is; give it one (a .prj file beside "
+            "a shapefile, say), or give --bbox"
+        )
+    west, south, east, north = shapes.total_bounds
+    step = max(east - west, north - south) / 100
+    lonlat = (shapes.segmentize(step) if step > 0 else shapes).to_crs(4326)
+    west, south, east, north = lonlat.total_bounds
+    corners = [math.floor(west * 1e6), math.floor(south * 1e6)]
+    corners += [math.ceil(east * 1e6), math.ceil(north * 1e6)]
+    return ", ".join(f"{value / 1e6:.6f}" for value in corners)

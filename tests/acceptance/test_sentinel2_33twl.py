@@ -151,6 +151,6 @@ def test_a_class_map_that_was_compressed_with_loss_fails_by_itself(
     report = ingest(region)
     assert report.scenes["written"] == 1
     (failure,) = report.failures
-    assert failure.startswith(CLOUDY) and "class 12" in failure
+    assert failure.granule == CLOUDY and "class 12" in failure.reason
     row = cube.open(region).ledger.get(CLOUDY)
     assert row is not None and (row.status, row.rule) == (Status.FAILED, "bad_quality_word")

@@ -21,6 +21,8 @@ import cube as package
 from cube import timeline
 from cube.errors import CubeLockedError, CubeNotFoundError, SelectionError, StoreError
 from cube.grid import grid_of, require_same
+from cube.labels import LabelSettings, rasterise
+from cube.ledger import Ledger
 from cube.region import Region
 from cube.scene import Coverage, Reading
 from cube.storage import storage, write_lock
@@ -197,32 +199,108 @@ def chunk_files(where: Cube) -> list[Path]:
     return sorted(folder.rglob("*"), key=lambda file: -file.stat().st_size)
 
 
+def flip(file: Path, share: float = 0.5) -> None:
+    data = bytearray(file.read_bytes())
+    data[int(len(data) * share)] ^= 0x01
+    file.write_bytes(data)
+
+
 def test_a_flipped_byte_in_a_chunk_raises_instead_of_being_data(little: Cube) -> None:
     victims = [file for file in chunk_files(little) if file.is_file()]
     assert victims
     for victim in victims:
-        data = bytearray(victim.read_bytes())
-        data[len(data) // 2] ^= 0x01
-        victim.write_bytes(data)
+        flip(victim)
     with pytest.raises(Exception, match=r"(?i)checksum|crc"):
         Cube.open(little.location).dataset("thermal", chunks=None)["imagery"].load()
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.999])
+def test_a_flipped_byte_in_a_coordinate_raises_too(little: Cube, share: float) -> None:
+    before = set(chunk_files(little))
+    centres = np.random.default_rng(1).uniform(0, 1, 500)
+    layer = xr.Dataset({"a": ("x", np.zeros(500, np.uint8))}, {"x": centres, "place": 7.0})
+    with little.transaction("noise", {}) as change:
+        change.write("labels", layer)
+    (victim,) = (file for file in set(chunk_files(little)) - before if file.stat().st_size > 3500)
+    flip(victim, share)
+    with pytest.raises(ValueError, match=r"(?i)checksum|crc"):
+        Cube.open(little.location).dataset("labels", chunks=None)
+
+
 def test_every_array_ends_in_a_checksum(little: Cube) -> None:
+    import dask.array as da
+
+    layer = xr.Dataset({"a": ("x", da.zeros(8, chunks=4))}, {"x": np.arange(8.0), "run": 1})
+    with little.transaction("more groups", {}) as change:
+        change.write("labels", layer.compute())
+        change.template("predictions/run", layer, {"x": 4})
+        change.write("ledger", Ledger().to_dataset())
     root = zarr.open_group(little.session.store, mode="r")
-    checked = 0
-    for path, node in root.members(max_depth=None):
-        if isinstance(node, zarr.Array) and "time" in (node.metadata.dimension_names or ()):
-            assert type(node.compressors[-1]).__name__ == "Crc32cCodec", path
-            checked += 1
-    assert checked >= 20
+    arrays = {
+        path: node for path, node in root.members(max_depth=None) if isinstance(node, zarr.Array)
+    }
+    assert {"thermal/x", "modis_lst/spatial_ref", "labels/run", "predictions/run/x"} <= set(arrays)
+    bare = [
+        path
+        for path, node in arrays.items()
+        if not node.compressors or type(node.compressors[-1]).__name__ != "Crc32cCodec"
+    ]
+    assert not bare
+
+
+def test_a_snapshot_that_is_not_there_is_named(little: Cube) -> None:
+    for snapshot in ("nonsense", "1CECHNKREP0F1RSTCMT1"):
+        with pytest.raises(StoreError, match=f"no snapshot '{snapshot}'.*thermocube history"):
+            little.at(snapshot)
+
+
+@pytest.mark.parametrize("group", ["", "predictions", "thermal/imagery", "thermal/no", "no/where"])
+def test_what_is_no_group_of_arrays_cannot_be_opened(little: Cube, group: str) -> None:
+    with pytest.raises(SelectionError, match=r"it has modis_lst, thermal"):
+        little.dataset(group)
+
+
+def test_a_group_that_is_not_there_cannot_be_deleted(little: Cube) -> None:
+    before = little.snapshot
+    with (
+        pytest.raises(SelectionError, match=r"no group 'predictions/tyop'"),
+        little.transaction("away", {}) as change,
+    ):
+        change.delete("predictions/tyop")
+    assert little.refresh().snapshot == before
+
+
+def test_two_jobs_that_make_the_same_cube_make_it_once(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one gets in between looking for the cube and making it."""
+    original, others = Cube.transaction, []
+
+    def overtaken(self: Cube, *args: Any, **kwargs: Any) -> Any:
+        if not others:
+            others.append(None)
+            others.append(Cube.create(region))
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Cube, "transaction", overtaken)
+    mine = Cube.create(region)
+    assert others[1] is not None
+    assert mine.snapshot == others[1].snapshot
+    assert mine.groups() == ["modis_lst", "thermal"]
+
+
+def test_a_transaction_without_a_change_is_no_commit(little: Cube) -> None:
+    before = little.snapshot
+    with little.transaction("nothing", {}):
+        pass
+    assert little.snapshot == before
 
 
 def describe(where: Cube) -> dict[str, Any]:
     """What a reader may rely on: names, dimensions, types, attributes, codecs; no sizes."""
     root = zarr.open_group(where.session.store, mode="r")
     found: dict[str, Any] = {}
-    place = {"proj:code", "proj:wkt2", "proj:transform", "proj:shape"}
+    place = {"proj:code", "proj:wkt2", "proj:transform", "proj:shape", "label_report", "source"}
     for path, node in sorted(root.members(max_depth=None)):
         attrs = {
             key: value
@@ -242,8 +320,21 @@ def describe(where: Cube) -> dict[str, Any]:
     return found
 
 
-def test_the_schema_is_the_reviewed_one(little: Cube) -> None:
+def labels(folder: Path, region: Region) -> xr.Dataset:
+    """A label map of one square."""
+    corners = [[-4.08, 38.72], [-4.02, 38.72], [-4.02, 38.76], [-4.08, 38.76], [-4.08, 38.72]]
+    geometry = {"type": "Polygon", "coordinates": [corners]}
+    square = {"type": "Feature", "properties": {"class": 7}, "geometry": geometry}
+    file = folder / "square.geojson"
+    file.write_text(json.dumps({"type": "FeatureCollection", "features": [square]}))
+    return rasterise(LabelSettings(path=file, column="class"), region.grid)
+
+
+def test_the_schema_is_the_reviewed_one(little: Cube, region: Region, tmp_path: Path) -> None:
     """To change it on purpose: raise SCHEMA_VERSION, delete the file, run once, review the diff."""
+    with little.transaction("labels and ledger", {}) as change:
+        change.write("labels", labels(tmp_path, region))
+        change.write("ledger", Ledger().to_dataset())
     found = json.loads(json.dumps(describe(little)))
     if not SCHEMA.exists():
         SCHEMA.parent.mkdir(exist_ok=True)

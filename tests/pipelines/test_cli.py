@@ -8,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import geopandas as gpd
 import pytest
 import rasterio
+from shapely.geometry import box
 
-from deliveries import at_home, granules_of
+from cube.region import Region
+from cube.store import Cube
+from deliveries import assert_same, at_home, granules_of
 from pipelines.simulate import Simulation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +104,64 @@ def test_failed_granules_show_in_the_exit_code(home: Path) -> None:
     assert len(document["failures"]) == 1
 
 
+def test_a_failure_in_json_says_what_why_and_how_often(home: Path) -> None:
+    victim = next((home / "ecostress").glob("*_LST.tif"))
+    victim.write_text("<html>login</html>")
+    thermocube("ingest", home / "region.toml")
+    document = json.loads(thermocube("ingest", home / "region.toml", "--json").stdout)
+    (failure,) = document["failures"]
+    assert failure["granule"] == victim.name.removesuffix("_LST.tif")
+    assert (failure["kind"], failure["tries"]) == ("not_a_raster", 2)
+    assert failure["reason"]
+    assert document["bytes_read"] > 0
+    assert document["seconds"] > 0
+    assert document["granules"] == {"failed": 1}
+
+
+def test_days_and_sources_narrow_a_run(home: Path) -> None:
+    region = home / "region.toml"
+    every = json.loads(thermocube("plan", region, "--json").stdout)["scenes"]
+    day = every[-1]["time"][:10]
+    narrowed = thermocube("plan", region, "--since", day, "--only", "ecostress", "--json")
+    scenes = json.loads(narrowed.stdout)["scenes"]
+    assert scenes == [scene for scene in every if scene["time"] >= day]
+    none = thermocube("ingest", region, "--until", "2001-01-01", "--json")
+    assert none.returncode == 0, none.stderr
+    assert json.loads(none.stdout)["scenes"] == {"skipped": 0}
+    expect_one_clear_error(thermocube("ingest", region, "--only", "ecostres"), 2, "'ecostress'")
+    assert thermocube("plan", region, "--since", "yesterday").returncode == 2
+
+
+def test_processes_of_this_machine_read_as_well_as_threads(home: Path, reference: Cube) -> None:
+    run = thermocube("ingest", home / "region.toml", "--dask", "2")
+    assert run.returncode == 0, run.stderr
+    assert_same(Cube.open(home / "region.toml"), reference)
+    both = thermocube("ingest", home / "region.toml", "--dask", "2", "--scheduler", "tcp://x:1")
+    assert both.returncode == 2
+
+
+def test_a_region_from_a_polygon_file_of_another_crs(tmp_path: Path) -> None:
+    corners = gpd.GeoSeries([box(-4.2, 38.6, -3.8, 38.9)], crs=4326).segmentize(0.01)
+    corners.to_crs(3035).to_file(tmp_path / "outline.gpkg")
+    path = tmp_path / "region.toml"
+    options = ("--polygon", tmp_path / "outline.gpkg", "--start", "2024-01-01")
+    done = thermocube("init", path, *options)
+    assert done.returncode == 0, done.stderr
+    bbox = Region.load(path).area.bbox
+    assert bbox == pytest.approx((-4.2, 38.6, -3.8, 38.9), abs=1e-4)
+    assert bbox is not None
+    assert bbox[0] <= -4.2
+    assert bbox[3] >= 38.9
+    assert thermocube("init", path, "--start", "2024-01-01").returncode == 2
+    missing = thermocube("init", path, "--force", "--polygon", "no.gpkg", "--start", "2024-01-01")
+    expect_one_clear_error(missing, 2, "no.gpkg")
+    nowhere = gpd.GeoSeries([box(0, 0, 1, 1)])
+    with pytest.warns(UserWarning, match="crs"):
+        nowhere.to_file(tmp_path / "nowhere.gpkg")
+    options = ("--polygon", tmp_path / "nowhere.gpkg", "--start", "2024-01-01")
+    expect_one_clear_error(thermocube("init", path, "--force", *options), 2, "CRS", "--bbox")
+
+
 def test_init_writes_a_region_that_loads_and_does_not_overwrite(tmp_path: Path) -> None:
     path = tmp_path / "los-angeles.toml"
     box = "--bbox=-118.5,33.8,-118.1,34.2"
@@ -120,7 +182,8 @@ def test_a_wrong_training_setting_is_named(home: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["init", "plan", "ingest", "status", "history", "export", "train", "predict", "evaluate",
+    ["init", "plan", "ingest", "status", "history", "export", "check", "rollback",
+     "expire", "train", "predict", "evaluate",
      "report", "demo"],
 )  # fmt: skip
 def test_every_command_has_help_with_an_example(command: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +14,16 @@ import rasterio
 import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 
+from cube.bands import Band
 from cube.errors import CubeNotFoundError, GridError, SourceError, StoreError
 from cube.ledger import Status
 from cube.quality import is_valid
 from cube.region import Region
+from cube.scene import Granule, Reading
+from cube.sources import EcostressSource
+from cube.sources.base import Period
 from cube.store import Cube
 from deliveries import assert_same, at_home, deliver, granules_of
 from pipelines.ingest import ingest, plan
@@ -285,6 +293,107 @@ def test_other_bands_are_refused(complete: Simulation, tmp_path: Path) -> None:
     tables["modalities"]["thermal"]["bands"] = ["emissivity", "lst"]
     with pytest.raises(StoreError, match="bands cannot change"):
         ingest(Region.parse(tables, tmp_path))
+
+
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collects the granules that are read from now on."""
+    seen: list[str] = []
+    read = EcostressSource.read
+
+    def counting(
+        self: EcostressSource, granule: Granule, grid: GeoBox, bands: Sequence[Band]
+    ) -> Reading:
+        seen.append(granule.id)
+        return read(self, granule, grid, bands)
+
+    monkeypatch.setattr(EcostressSource, "read", counting)
+    return seen
+
+
+def one_of_a_pair(cube: Cube) -> str:
+    """A granule that makes a scene together with another one."""
+    ids = cube.dataset("thermal", chunks=None)["granules"].values
+    return next(str(each).split(" ")[0] for each in ids if " " in str(each))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["broken at first", "broken when it arrives"])
+def test_only_what_failed_is_read_again(
+    complete: Simulation,
+    reference: Cube,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    late: bool,
+) -> None:
+    """Its neighbour in the scene is read once, however often a granule fails."""
+    victim = one_of_a_pair(reference)
+    others = [name for name in granules_of(complete) if name != victim]
+    region = at_home(complete, tmp_path, others)
+    if late:
+        ingest(region)
+    deliver(complete, tmp_path, [victim])
+    break_file("truncated", tmp_path / "ecostress", victim)
+    ingest(region)
+    before = Cube.open(region).dataset("thermal", chunks=None).load()
+    read = reads(monkeypatch)
+    for tries in (2, 3):
+        (failure,) = ingest(region).failures
+        assert (failure.granule, failure.kind, failure.tries) == (victim, "truncated", tries)
+    assert read == [victim, victim]
+    xr.testing.assert_identical(Cube.open(region).dataset("thermal", chunks=None).load(), before)
+    deliver(complete, tmp_path, [victim])
+    ingest(region)
+    assert_same(Cube.open(region), reference)
+
+
+def test_an_older_version_in_use_is_not_read_again_while_the_newer_one_fails(
+    complete: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    region = at_home(complete, tmp_path, granules_of(complete))
+    newer = next(name for name in complete.late if granules_share_acquisition(complete, name))
+    break_file("truncated", tmp_path / "ecostress", newer)
+    ingest(region)
+    read = reads(monkeypatch)
+    ingest(region)
+    assert read == [newer]
+
+
+def test_a_report_says_how_much_was_read(complete: Simulation, tmp_path: Path) -> None:
+    region = at_home(complete, tmp_path, granules_of(complete))
+    expected = plan(region).size()
+    report = ingest(region)
+    assert report.bytes_read == expected
+    assert report.seconds > 0
+    assert ingest(region).bytes_read == 0
+
+
+def test_times_finer_than_the_cube_keeps_can_be_replaced(
+    complete: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sentinel-1 items give microseconds; ledger and time axis must agree on what is kept."""
+    search = EcostressSource.search
+
+    def finer(self: EcostressSource, grid: GeoBox, period: Period) -> list[Granule]:
+        found = search(self, grid, period)
+        return [
+            dataclasses.replace(one, time=one.time and one.time + timedelta(microseconds=999_777))
+            for one in found
+        ]
+
+    monkeypatch.setattr(EcostressSource, "search", finer)
+    region = at_home(complete, tmp_path, granules_of(complete))
+    ingest(region)
+    before = Cube.open(region)
+    times = before.dataset("thermal", chunks=None)["time"].values
+    stored = {
+        np.datetime64(row.scene.replace(tzinfo=None), "ns") for row in before.ledger if row.scene
+    }
+    assert stored == set(times)
+    text = (tmp_path / "region.toml").read_text()
+    tight = text.replace("[modalities.thermal]", "[modalities.thermal]\nmin_valid = 0.001")
+    (tmp_path / "region.toml").write_text(tight)
+    report = ingest(Region.load(tmp_path / "region.toml"), batch=3)
+    assert report.scenes["replaced"] == len(times)
+    np.testing.assert_array_equal(Cube.open(region).dataset("thermal")["time"].values, times)
 
 
 def test_planning_writes_nothing(complete: Simulation, tmp_path: Path) -> None:

@@ -173,3 +173,51 @@ def test_rows_of_other_modalities_are_not_touched(region: Region) -> None:
     plan = make_plan(region, [granule(0)], Ledger([foreign]))
     assert len(plan.work) == 1
     assert not plan.notes
+
+
+def test_a_stored_granule_that_lost_a_file_stays_accounted_for(region: Region) -> None:
+    """Else the ledger would forget which scene holds it, and the mended one would clash with it."""
+    ledger = carried_out(make_plan(region, [granule(0)], Ledger()), Ledger())
+    plan = make_plan(region, [granule(0, size=50, defect="layer QC missing")], ledger)
+    assert not plan.todo and not plan.notes
+    assert actions(make_plan(region, [granule(0)], carried_out(plan, ledger))) == [Action.SKIP]
+
+
+def test_a_granule_that_two_sources_hold_is_one_delivery(tmp_path: Path) -> None:
+    """Sub-folders are searched, so one source may lie inside another."""
+    both = tables()
+    both["sources"].append({"kind": "ecostress", "name": "inner", "path": "tiles/2024"})
+    region = Region.parse(both, tmp_path)
+    found = [granule(0), granule(0, source="inner")]
+    plan = make_plan(region, found, Ledger())
+    assert plan == make_plan(region, found[::-1], Ledger())
+    assert [len(versions) for versions in plan.work[0].deliveries.values()] == [1]
+    partial = granule(0, source="inner", size=50, defect="layer QC missing")
+    plan = make_plan(region, [partial, granule(0)], Ledger())
+    assert [one.source for one in plan.work[0].scene.granules] == ["tiles"]
+    assert not plan.notes
+
+
+def test_a_corrected_time_moves_the_scene(region: Region) -> None:
+    ledger = carried_out(make_plan(region, [granule(0)], Ledger()), Ledger())
+    later = granule(0, time=START + timedelta(hours=1))
+    (work,) = make_plan(region, [later], ledger).work
+    assert work.action is Action.REPLACE
+    assert work.stored == (START,)
+    after = carried_out(make_plan(region, [later], ledger), ledger)
+    assert not make_plan(region, [later], after).todo
+    finer = granule(0, time=START + timedelta(microseconds=999))
+    assert not make_plan(region, [finer], ledger).todo
+
+
+def test_names_of_sources_do_not_count_in_a_scene_of_several(tmp_path: Path) -> None:
+    def plan_with(name: str, ledger: Ledger) -> Plan:
+        both = tables()
+        both["sources"][0]["name"] = name
+        strict = {"kind": "ecostress", "name": "more", "path": "more", "max_lst_error": 2.0}
+        both["sources"].append(strict)
+        found = [granule(0, source=name), granule(1, source="more")]
+        return make_plan(Region.parse(both, tmp_path), found, ledger)
+
+    ledger = carried_out(plan_with("tiles", Ledger()), Ledger())
+    assert not plan_with("a_name_before_the_other", ledger).todo
