@@ -152,14 +152,13 @@ class Cube:
         import icechunk
 
         try:
-            self._repository.lookup_snapshot(snapshot)
+            return Cube(self._repository, self.location, snapshot)
         except icechunk.IcechunkError as error:
             raise StoreError(
                 f"cube {self.location} has no snapshot {snapshot!r}; `thermocube history` lists "
                 "those it has, unless they have expired",
                 kind="no_snapshot",
             ) from error
-        return Cube(self._repository, self.location, snapshot)
 
     @property
     def repository(self) -> icechunk.Repository:

@@ -102,8 +102,8 @@ def create(session: icechunk.Session, modality: str, bands: Sequence[Band], grid
     }
     for name in SCENE_COORDS:
         encoding[name] = {"chunks": (4096,)}
-    for name in template.variables:
-        encoding.setdefault(str(name), {})["compressors"] = codecs()
+    for variable in template.variables:
+        encoding.setdefault(str(variable), {})["compressors"] = codecs()
     template.to_zarr(
         session.store, group=modality, mode="w-", encoding=encoding, consolidated=False
     )
