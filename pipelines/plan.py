@@ -94,7 +94,8 @@ def settings_digest(region: Region, source: str) -> str:
     settings = next(entry for entry in region.sources if entry.name == source)
     modality = region.modalities[settings.modality]
     text = (
-        settings.model_dump_json(exclude={"name", "path", "granules"}) + modality.model_dump_json()
+        settings.model_dump_json(exclude={"name", "path", "granules", "catalog", "sign"})
+        + modality.model_dump_json()
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cube.errors import SourceError
 from cube.grid import lonlat_bounds
 from cube.sources.base import Period
-from cube.sources.stac_items import MALFORMED, Found, RawItem
+from cube.sources.stac_items import MALFORMED, Found, RawItem, considered
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -26,6 +26,8 @@ TIMEOUT = (10.0, 60.0)
 RETRIES = 4
 BACKOFF = 0.5
 """Seconds before the second try; doubled each time, with jitter."""
+PATIENCE = 300
+"""Seconds: a catalogue that asks for a longer wait is asked again after this."""
 RETRY_STATUS = (408, 429, 500, 502, 503, 504)
 
 # Catalogues compare the middle of an acquisition, granules count by its start.
@@ -42,7 +44,7 @@ def find_items(
     """Find the items of a collection in a grid's lon/lat box and a period, page by page.
 
     What may pass (429, 5xx, timeouts, refused connections, cut bodies) is tried again, with
-    backoff, for as long as ``Retry-After`` says where the server gives it.
+    backoff; ``Retry-After`` is heeded.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ def find_items(
                 collections=[collection], bbox=box, datetime=_interval(period), limit=PAGE
             )
             for raw in _fresh(search, seen):
-                if wanted(raw):
+                if considered(raw, wanted):
                     yield Found.parse(raw, _self_link(raw) or catalog)
     except failures as error:
         raise _outage(catalog, collection, error) from error
@@ -88,8 +90,9 @@ def _fresh(search: ItemSearch, seen: set[str]) -> Iterator[RawItem]:
         count += len(page["features"])
         announced = announced or page.get("numberMatched")
         for raw in page["features"]:
-            if not raw.get("id") or raw["id"] not in seen:
-                seen.add(str(raw.get("id")))
+            name = str(raw.get("id") or "")
+            if not name or name not in seen:
+                seen.add(name)
                 yield raw
     if isinstance(announced, int) and count < announced:
         # Some catalogues only estimate the number, so this is no error.
@@ -126,6 +129,7 @@ def _stac_io() -> StacApiIO:
         status_forcelist=RETRY_STATUS,
         allowed_methods=None,
         respect_retry_after_header=True,
+        retry_after_max=PATIENCE,
     )
     return Careful(max_retries=retry, timeout=TIMEOUT)
 
@@ -165,8 +169,12 @@ def _interval(period: Period) -> tuple[datetime, datetime | None]:
 
 
 def _self_link(raw: RawItem) -> str:
-    links = raw.get("links") or []
-    own = (link.get("href") for link in links if link.get("rel") == "self")
+    links = raw.get("links")
+    own = (
+        link.get("href")
+        for link in (links if isinstance(links, list) else [])
+        if isinstance(link, dict) and link.get("rel") == "self"
+    )
     return str(next(own, None) or "")
 
 

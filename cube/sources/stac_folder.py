@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cube.errors import SourceError
-from cube.sources.stac_items import Found, RawItem
+from cube.sources.stac_items import Found, RawItem, considered
 
 
 def find_items(location: Path, wanted: Callable[[RawItem], bool]) -> Iterator[Found]:
@@ -30,7 +30,7 @@ def find_items(location: Path, wanted: Callable[[RawItem], bool]) -> Iterator[Fo
             yield Found(file, None, f"{file.name} cannot be read as JSON: {error}")
             continue
         for raw in _features(content):
-            if "stac_version" in raw and wanted(raw):
+            if "stac_version" in raw and considered(raw, wanted):
                 yield Found.parse(raw, file)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -52,6 +53,14 @@ class Found:
         reason = f"{type(error).__name__}: {error}"
         defect = f"STAC item {name or 'without id'} in {where} is malformed ({reason})"
         return type(self)(self.home, None, defect, name)
+
+
+def considered(raw: RawItem, wanted: Callable[[RawItem], bool]) -> bool:
+    """Tell whether an item is wanted; one too malformed to tell is, so that parsing names it."""
+    try:
+        return wanted(raw)
+    except MALFORMED:
+        return True
 
 
 def start_time(item: Item) -> datetime | None:

@@ -357,18 +357,21 @@ def test_an_empty_answer_is_no_error(scripted: Any, world: Simulation) -> None:
 
 
 def test_malformed_items_and_odd_hrefs_are_defects(scripted: Any, world: Simulation) -> None:
-    bare, undated, strange, relative = s1_items(world)[:4]
+    bare, undated, strange, relative, listed = s1_items(world)[:5]
+    del listed["collection"]
+    listed["properties"], listed["links"] = ["no", "table"], "no list"
     bare["assets"] = {}
     undated["properties"]["start_datetime"] = "tomorrow"
     strange["assets"]["vv"]["href"] = "ftp://somewhere/vv.tif"
     relative["assets"]["vv"]["href"] = "../vv.tif"
     relative["links"] = [{"rel": "self", "href": "http://127.0.0.1:9/items/one"}]
-    server = scripted(search_answers(Answer.of(page_of(bare, undated, strange, relative))))
+    server = scripted(search_answers(Answer.of(page_of(bare, undated, strange, relative, listed))))
 
     granules = {one.id: one for one in s1(catalog=server.url).search(world.settings.grid, EVER)}
 
     assert "neither VV nor VH" in granules[bare["id"]].defect
     assert "malformed" in granules[undated["id"]].defect
+    assert "malformed" in granules[listed["id"]].defect
     assert "ftp://somewhere" in granules[strange["id"]].defect
     assert granules[relative["id"]].defect == ""
     assert granules[relative["id"]].assets["vv"] == "http://127.0.0.1:9/vv.tif"
@@ -486,19 +489,20 @@ def wide(folder: Path) -> tuple[Sentinel1Source, GeoBox]:
 
 
 def test_only_the_window_under_the_grid_is_fetched(tmp_path: Path) -> None:
-    source, grid = wide(tmp_path)
+    (tmp_path / "tile").mkdir()
+    source, grid = wide(tmp_path / "tile")
     with RangeServer(tmp_path) as server:
-        hrefs = {"vv": f"{server.url}/vv.tif"}
-        reading = source.read(granule_of(hrefs), grid, VV_VH[:1])
+        reading = source.read(granule_of({"vv": f"{server.url}/tile/vv.tif"}), grid, VV_VH[:1])
 
-    local = source.read(granule_of({"vv": str(tmp_path / "vv.tif")}), grid, VV_VH[:1])
+    file = tmp_path / "tile" / "vv.tif"
+    local = source.read(granule_of({"vv": str(file)}), grid, VV_VH[:1])
     np.testing.assert_array_equal(reading.imagery, local.imagery)
-    size = (tmp_path / "vv.tif").stat().st_size
+    size = file.stat().st_size
     assert size > 16_000_000
     assert server.sent < 0.08 * size
     assert len([one for one in server.requests if one.method == "GET"]) < 12
     # No hunt for side-car files in the folder or beside the file.
-    assert {one.path for one in server.requests} == {"/vv.tif"}
+    assert {one.path for one in server.requests} == {"/tile/vv.tif"}
 
 
 def granule_of(assets: dict[str, str]) -> Granule:

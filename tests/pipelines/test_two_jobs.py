@@ -249,7 +249,7 @@ def limited(size: int) -> Callable[[], None]:
     return partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
 
 
-@pytest.mark.parametrize("size", [1_000, 3_000, 8_000])
+@pytest.mark.parametrize("size", [1_000, 8_000])
 def test_a_full_disk_is_one_clear_error_and_leaves_the_cube_as_it_was(
     complete: Simulation, reference: Cube, tmp_path: Path, size: int
 ) -> None:
