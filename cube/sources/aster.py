@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from cube.errors import GranuleError, SourceError
+from cube.errors import GranuleError
 from cube.quality import Flag
-from cube.scene import Granule, Reading, utc
-from cube.sources.base import Layer, Settings, SourceSettings
+from cube.scene import Granule, Reading
+from cube.sources.base import Layer, ListedSettings, SourceSettings
 from cube.sources.modis_hdf import lay, read_geotiff
 from cube.sources.modis_names import Encoding
 
@@ -52,19 +52,11 @@ _LAYERS: Mapping[str, LayerName] = {
 }
 
 
-class AsterGranule(Settings):
-    """``[[sources.granules]]``: a granule whose files are called otherwise than the product's."""
+class AsterGranule(ListedSettings):
+    """A granule of AST_08 with files of other names."""
 
-    id: str = Field(min_length=1)
-    time: datetime
-    """Start of acquisition; without an offset it is UTC."""
     layers: dict[LayerName, Path] = Field(min_length=1)
     """``SKT``, and ``QA`` if there is one, to file, relative to the source's folder."""
-
-    @field_validator("time")
-    @classmethod
-    def _aware(cls, time: datetime) -> datetime:
-        return utc(time)
 
 
 class AsterSource(SourceSettings):
@@ -177,22 +169,11 @@ class AsterSource(SourceSettings):
         return lay(plane.values, place, grid, resampling="nearest", layer="QA"), plane.values == 0
 
     def _files(self) -> list[Path]:
-        root = self.location
-        if not root.is_dir():
-            raise SourceError(
-                f"source {self.name!r}: there is no folder {root}; check `path` in the region file "
-                "(relative paths start at the region file)"
+        return self.files(
+            lambda name: (
+                name.startswith("AST_08_") and name.lower().endswith((".tif", ".tiff", ".hdf"))
             )
-        try:
-            found = [
-                folder / name
-                for folder, _, names in root.walk(on_error=_raise)
-                for name in names
-                if name.startswith("AST_08_") and name.lower().endswith((".tif", ".tiff", ".hdf"))
-            ]
-        except OSError as error:
-            raise SourceError(f"source {self.name!r}: {root} cannot be listed: {error}") from error
-        return sorted(found)
+        )
 
     def _listed(self, entry: AsterGranule) -> Granule:
         paths = {str(layer): self.location / path for layer, path in entry.layers.items()}
@@ -290,7 +271,3 @@ def _time(text: str) -> datetime | None:
         return datetime.strptime(text, "%m%d%Y%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         return None
-
-
-def _raise(error: OSError) -> None:
-    raise error

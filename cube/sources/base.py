@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
+from cube.errors import SourceError
+from cube.scene import utc
 from cube.sources.files import Header, read_header
 from cube.sources.raster import NO_VALUE, Layer, read_layer
 
@@ -16,6 +19,7 @@ __all__ = [
     "BoundSettings",
     "Header",
     "Layer",
+    "ListedSettings",
     "LocatedSettings",
     "Period",
     "Settings",
@@ -57,6 +61,19 @@ class BoundSettings(Settings):
         return path if path.is_absolute() else self._base / path
 
 
+class ListedSettings(Settings):
+    """``[[sources.granules]]``: a granule whose files are called otherwise than the product's."""
+
+    id: str = Field(min_length=1)
+    time: datetime
+    """Start of acquisition; without an offset it is UTC."""
+
+    @field_validator("time")
+    @classmethod
+    def _aware(cls, time: datetime) -> datetime:
+        return utc(time)
+
+
 class LocatedSettings(BoundSettings):
     """A table with one folder or file of its own."""
 
@@ -74,3 +91,34 @@ class SourceSettings(LocatedSettings):
 
     name: str
     """Stands in the ledger; unique in the region."""
+
+    def files(self, wanted: Callable[[str], bool]) -> list[Path]:
+        """Files of the folder and its sub-folders whose names are wanted, sorted.
+
+        Folders behind symbolic links are not entered.
+
+        Raises
+        ------
+        SourceError
+            If the folder is not there or cannot be listed.
+        """
+        root = self.location
+        if not root.is_dir():
+            raise SourceError(
+                f"source {self.name!r}: there is no folder {root}; check `path` in the region file "
+                "(relative paths start at the region file)"
+            )
+        try:
+            found = [
+                folder / name
+                for folder, _, names in root.walk(on_error=_raise)
+                for name in names
+                if wanted(name)
+            ]
+        except OSError as error:
+            raise SourceError(f"source {self.name!r}: {root} cannot be listed: {error}") from error
+        return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error

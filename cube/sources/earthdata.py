@@ -9,18 +9,17 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from cube.cache import Cache
 from cube.errors import GranuleError
 from cube.fetch import TIMEOUT
-from cube.quality import LST_ACCURACY_LIMITS
 from cube.retry import SYSTEM_CLOCK, Clock
 from cube.scene import Granule
 from cube.sources.base import BoundSettings
 from cube.sources.earthdata_login import Account, account
 from cube.sources.earthdata_search import Query, ask, box_of
-from cube.sources.ecostress import REQUIRED_LAYERS, EcostressSource
+from cube.sources.ecostress import EcostressSource, LstErrorLimit
 from cube.sources.ecostress_layers import BAND_LAYERS
 from cube.sources.ecostress_names import UNUSED_LAYERS, LayerFile, parse
 
@@ -73,7 +72,7 @@ class EarthdataSource(BoundSettings):
     """Collection."""
     allow_missing: tuple[Literal["QC", "cloud"], ...] = ()
     """Screening layers a granule may lack; its pixels are then flagged ``UNSCREENED``."""
-    max_lst_error: float | None = None
+    max_lst_error: LstErrorLimit | None = None
     """Refuse pixels with a worse LST accuracy by QC: 2.0, 1.5 or 1.0 K."""
 
     # What decides nothing about the pixels is left out when the settings are compared.
@@ -87,13 +86,6 @@ class EarthdataSource(BoundSettings):
     """URL of another catalogue, e.g. ``https://cmr.uat.earthdata.nasa.gov/search/``."""
     edl: str | None = Field(default=None, exclude=True)
     """Host of another login, e.g. ``uat.urs.earthdata.nasa.gov``."""
-
-    @field_validator("max_lst_error")
-    @classmethod
-    def _known_limit(cls, limit: float | None) -> float | None:
-        if limit is not None and limit not in LST_ACCURACY_LIMITS:
-            raise ValueError(f"the QC word tells 2.0, 1.5 and 1.0 K apart, not {limit:g}")
-        return limit
 
     @property
     def modality(self) -> str:
@@ -197,11 +189,7 @@ class EarthdataSource(BoundSettings):
         )
 
     def _lacks(self, links: Mapping[str, str]) -> str:
-        lacking = [
-            layer
-            for layer in REQUIRED_LAYERS
-            if layer not in links and layer not in self.allow_missing
-        ]
+        lacking = self._reader.lacking(links)
         if not lacking:
             return ""
         there = ", ".join(sorted(links)) or "no layer of use"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from cube.errors import GranuleError, SourceError
+from cube.errors import GranuleError
 from cube.quality import LST_ACCURACY_LIMITS
-from cube.scene import Granule, Reading, utc
-from cube.sources.base import Settings, SourceSettings, read_header
+from cube.scene import Granule, Reading
+from cube.sources.base import ListedSettings, SourceSettings, read_header
 from cube.sources.ecostress_layers import read_flags, read_image, require_plausible, screen
 from cube.sources.ecostress_names import UNUSED_LAYERS, LayerFile, parse
 
@@ -27,19 +27,21 @@ LayerName = Literal["LST", "LST_err", "EmisWB", "QC", "cloud", "water"]
 REQUIRED_LAYERS = ("LST", "QC", "cloud")
 
 
-class ListedGranule(Settings):
-    """``[[sources.granules]]``: a granule whose files are called otherwise than the product's."""
+def _known_limit(limit: float) -> float:
+    if limit not in LST_ACCURACY_LIMITS:
+        raise ValueError(f"the QC word tells 2.0, 1.5 and 1.0 K apart, not {limit:g}")
+    return limit
 
-    id: str = Field(min_length=1)
-    time: datetime
-    """Start of acquisition; without an offset it is UTC."""
+
+LstErrorLimit = Annotated[float, AfterValidator(_known_limit)]
+"""A limit, K, that the QC word can tell."""
+
+
+class ListedGranule(ListedSettings):
+    """A granule of ECOSTRESS with files of other names."""
+
     layers: dict[LayerName, Path] = Field(min_length=1)
     """Layer to file, relative to the source's folder."""
-
-    @field_validator("time")
-    @classmethod
-    def _aware(cls, time: datetime) -> datetime:
-        return utc(time)
 
 
 class EcostressSource(SourceSettings):
@@ -56,17 +58,10 @@ class EcostressSource(SourceSettings):
     kind: Literal["ecostress"]
     allow_missing: tuple[Literal["QC", "cloud"], ...] = ()
     """Screening layers a granule may lack; its pixels are then flagged ``UNSCREENED``."""
-    max_lst_error: float | None = None
+    max_lst_error: LstErrorLimit | None = None
     """Refuse pixels with a worse LST accuracy by QC: 2.0, 1.5 or 1.0 K."""
     granules: tuple[ListedGranule, ...] = ()
     """Granules with files of other names, besides those that are recognised."""
-
-    @field_validator("max_lst_error")
-    @classmethod
-    def _known_limit(cls, limit: float | None) -> float | None:
-        if limit is not None and limit not in LST_ACCURACY_LIMITS:
-            raise ValueError(f"the QC word tells 2.0, 1.5 and 1.0 K apart, not {limit:g}")
-        return limit
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -127,22 +122,9 @@ class EcostressSource(SourceSettings):
         return Reading.build([i.values for i in images], qc, None if word is None else word.values)
 
     def _files(self) -> list[Path]:
-        root = self.location
-        if not root.is_dir():
-            raise SourceError(
-                f"source {self.name!r}: there is no folder {root}; check `path` in the region file "
-                "(relative paths start at the region file)"
-            )
-        try:
-            found = [
-                folder / name
-                for folder, _, names in root.walk(on_error=_raise)
-                for name in names
-                if name.upper().startswith("ECO") and name.lower().endswith((".tif", ".tiff"))
-            ]
-        except OSError as error:
-            raise SourceError(f"source {self.name!r}: {root} cannot be listed: {error}") from error
-        return sorted(found)
+        return self.files(
+            lambda name: name.upper().startswith("ECO") and name.lower().endswith((".tif", ".tiff"))
+        )
 
     def _listed(self, entry: ListedGranule) -> Granule:
         paths = {str(layer): self.location / path for layer, path in entry.layers.items()}
@@ -204,12 +186,16 @@ class EcostressSource(SourceSettings):
             extra=extra,
         )
 
-    def _lacks(self, paths: Mapping[str, Path]) -> str:
-        lacking = [
+    def lacking(self, layers: Collection[str]) -> list[str]:
+        """Layers a granule must have and that are not among these."""
+        return [
             layer
             for layer in REQUIRED_LAYERS
-            if layer not in paths and layer not in self.allow_missing
+            if layer not in layers and layer not in self.allow_missing
         ]
+
+    def _lacks(self, paths: Mapping[str, Path]) -> str:
+        lacking = self.lacking(paths)
         if not lacking:
             return ""
         there = ", ".join(sorted(paths)) or "no layer of use"
@@ -219,10 +205,6 @@ class EcostressSource(SourceSettings):
         name = path.relative_to(self.location).as_posix()
         defect = f"{reason}. If it is to be used, list it under [[sources.granules]]"
         return self._granule(name, name, "", None, {"file": path}, {}, defect)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _tags(path: Path) -> dict[str, str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import model_validator
 
-from cube.errors import SourceError
 from cube.quality import Flag
 from cube.scene import Granule, Reading
 from cube.sources.base import SourceSettings
@@ -177,24 +176,12 @@ class ModisSource(SourceSettings):
         return view_time(granule, grid, self._product)
 
     def _files(self) -> list[Path]:
-        root = self.location
-        if not root.is_dir():
-            raise SourceError(
-                f"source {self.name!r}: there is no folder {root}; check `path` in the region file "
-                "(relative paths start at the region file)"
-            )
-        try:
-            found = [
-                folder / name
-                for folder, _, names in root.walk(on_error=_raise)
-                for name in names
-                if name.startswith(self.product) and name.lower().endswith(_SUFFIXES)
-            ]
-        except OSError as error:
-            raise SourceError(f"source {self.name!r}: {root} cannot be listed: {error}") from error
+        found = self.files(
+            lambda name: name.startswith(self.product) and name.lower().endswith(_SUFFIXES)
+        )
         if any(path.suffix == ".hdf" for path in found):
             require_pyhdf(f"source {self.name!r}")
-        return sorted(found)
+        return found
 
     def _granule(
         self, files: Sequence[tuple[TileFile, Path]], part: Part, time: datetime
@@ -247,7 +234,3 @@ def _assets(files: Sequence[tuple[TileFile, Path]], part: Part) -> tuple[dict[st
     if lacking:
         return assets, f"layer {' and '.join(lacking)} missing; there is only {', '.join(assets)}"
     return assets, ""
-
-
-def _raise(error: OSError) -> None:
-    raise error
