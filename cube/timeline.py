@@ -267,14 +267,20 @@ class _Group:
 
     def write_coords(self, old: np.ndarray, new: Sequence[int], steps: dict[int, Step]) -> None:
         """Rewrite the coordinates on the time axis: small, and read at once by every reader."""
-        index = {int(time): position for position, time in enumerate(old)}
+        times = np.array(new, dtype=np.int64)
+        fresh = [index for index, time in enumerate(new) if time in steps]
+        kept = np.ones(len(new), dtype=bool)
+        kept[fresh] = False
+        # Both are in order of time, so what is kept stands in the same order in either.
+        source = np.isin(old, times[kept])
         for name in SCENE_COORDS:
             before = self.values(name)
-            values = [
-                steps[time].coords[name] if time in steps else before[index[time]] for time in new
-            ]
-            self._replace(name, np.array(values, dtype=before.dtype))
-        self._replace("time", np.array(new, dtype=np.int64))
+            values = np.empty(len(new), dtype=before.dtype)
+            values[kept] = before[source]
+            for index in fresh:
+                values[index] = steps[new[index]].coords[name]
+            self._replace(name, values)
+        self._replace("time", times)
 
     def _replace(self, name: str, values: np.ndarray) -> None:
         array = self.array(name)
