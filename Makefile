@@ -44,7 +44,7 @@ types: .venv/.ready ## Check types.
 lock: $(filter .uv/bin/uv,$(UV)) ## Resolve the environment anew.
 	$(UV) pip compile --quiet --universal --python-version 3.12 --no-emit-index-url \
 	  --no-annotate --custom-compile-command "make lock" --upgrade \
-	  --extra train --extra plot --extra modis --extra dev -o requirements.lock pyproject.toml
+	  --extra train --extra plot --extra modis --extra tune --extra stackstac --extra dev -o requirements.lock pyproject.toml
 
 clean: ## Remove what was built; cubes and models of your own stay.
 	rm -rf .venv .uv .hypothesis .mypy_cache .ruff_cache demo
