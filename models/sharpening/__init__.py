@@ -1,0 +1,37 @@
+"""Sharpening of LST by a finer companion image: plain functions on arrays, NaN where missing.
+
+Every method takes coarse LST (y, x) and fine NDVI (scale * y, scale * x) and gives fine LST that
+is missing exactly where one of them is. Needs NumPy and SciPy; `dms` scikit-learn.
+"""
+
+from models.sharpening.consistency import ConsistencyError, consistency, enforce
+from models.sharpening.degradation import Degradation
+from models.sharpening.interpolation import bicubic, bilinear, nearest
+from models.sharpening.kriging import Variogram, aatprk, atprk
+from models.sharpening.local_slope import Response, local_slope
+from models.sharpening.methods import METHODS, Sharpened, sharpen
+from models.sharpening.regression import Line, LocalLines, tsharp
+from models.sharpening.trees import Forest, dms
+
+__all__ = [
+    "METHODS",
+    "ConsistencyError",
+    "Degradation",
+    "Forest",
+    "Line",
+    "LocalLines",
+    "Response",
+    "Sharpened",
+    "Variogram",
+    "aatprk",
+    "atprk",
+    "bicubic",
+    "bilinear",
+    "consistency",
+    "dms",
+    "enforce",
+    "local_slope",
+    "nearest",
+    "sharpen",
+    "tsharp",
+]
