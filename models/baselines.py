@@ -38,7 +38,7 @@ class Majority:
             If no pixel is left to learn from, or labels are not class codes.
         """
         codes, weights = _training(labels, weight)
-        votes = np.bincount(codes.ravel(), weights=weights.ravel())
+        votes = np.bincount(codes.ravel(), weights=weights.ravel()).astype(np.float64)
         _require(votes)
         return cls(int(votes.argmax()))
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import keras
 
-# Imported for what they register: without them Keras does not know the layer and the loss.
+# Imported for what they register: without them Keras does not know the layers and the loss.
+from models import layers as layers
 from models import losses as losses
-from models import unet as unet
 
 
 def save(model: keras.Model, path: Path) -> None:

@@ -102,6 +102,67 @@ def confusion(
     return counts.reshape(classes, classes).astype(np.int64, copy=False)
 
 
+def confusion_by_group(
+    truth: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    classes: int,
+    groups: npt.ArrayLike,
+    *,
+    valid: npt.ArrayLike | None = None,
+) -> dict[Any, Counts]:
+    """Count labelled pixels by true and predicted class, for each group of them.
+
+    Parameters
+    ----------
+    truth, predicted, classes, valid
+        See `confusion`; `truth` is broadcast to the map, so that a static map serves all dates.
+    groups
+        Group of each pixel, broadcast to the map: a date, a season, a block of ground, a bin of
+        NDVI. Per date: shape (time, 1, 1). Numbers below 0 and NaN are in none.
+
+    Returns
+    -------
+    dict
+        Group, in order, to counts (classes, classes); groups without a labelled pixel are left
+        out. The counts of all groups add up to those of the pixels that are in one.
+
+    Raises
+    ------
+    ValueError
+        See `confusion`.
+    """
+    predicted = np.asarray(predicted)
+    truth = np.broadcast_to(truth, predicted.shape)
+    counted = np.broadcast_to(True if valid is None else valid, predicted.shape) & (truth != 0)
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    member = np.broadcast_to(member.reshape(np.shape(groups)), predicted.shape)
+    if names.dtype.kind in "if":
+        counted = counted & np.isin(member, np.flatnonzero(names >= 0))
+    rows = _codes(truth[counted], classes, "truth")
+    columns = _codes(predicted[counted], classes, "map")
+    index = (member[counted] * classes + rows) * classes + columns
+    counts = np.bincount(index, minlength=names.size * classes**2)
+    counts = counts.reshape(names.size, classes, classes).astype(np.int64, copy=False)
+    return {name: count for name, count in zip(names.tolist(), counts, strict=True) if count.any()}
+
+
+def bins_of(values: npt.ArrayLike, edges: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Bin of each value, for `confusion_by_group`; -1 where it is NaN or outside.
+
+    Parameters
+    ----------
+    values
+        NDVI, for instance, of any shape.
+    edges
+        Increasing, (bin + 1,); a bin holds its lower edge, the last both.
+    """
+    values, edges = np.asarray(values, dtype=np.float64), np.asarray(edges, dtype=np.float64)
+    found = np.searchsorted(edges, values, side="right") - 1
+    found = np.where(values == edges[-1], edges.size - 2, found)
+    inside = (values >= edges[0]) & (values <= edges[-1])
+    return np.where(inside, found, -1).astype(np.int64)
+
+
 def scores(confusion: npt.ArrayLike) -> Scores:
     """Derive all scores from a confusion matrix.
 

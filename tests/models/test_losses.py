@@ -174,3 +174,60 @@ def _kernel(keras: ModuleType, network) -> np.ndarray:
 
     with variables_as_arrays():
         return np.array(keras.ops.convert_to_numpy(network.layers[-1].kernel.value))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_smoothing_spreads_a_share_of_each_label_over_the_other_classes(losses, gamma):
+    labels, probability, _ = _batch(3)
+    labels = np.maximum(labels, 1)
+    value = float(losses.weighted_crossentropy(None, gamma, smoothing=0.1)(labels, probability))
+    target = 0.9 * np.eye(CLASSES)[labels] + 0.1 * (np.arange(CLASSES) > 0) / (CLASSES - 1)
+    p = np.take_along_axis(probability, labels[..., np.newaxis].astype(int), axis=-1)[..., 0]
+    expected = ((1 - p) ** gamma * -(target * np.log(probability)).sum(axis=-1)).mean()
+    assert value == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_dice_term_is_the_formula_over_valid_pixels(losses):
+    labels, probability, weight = _batch(4)
+    counted = (labels > 0) & (weight > 0)
+    truth, shares = np.eye(CLASSES)[labels][counted], probability[counted]
+    there = truth.any(axis=0)
+    dice = 2 * (truth * shares).sum(axis=0) / (truth.sum(axis=0) + shares.sum(axis=0))
+    plain = float(losses.weighted_crossentropy()(labels, probability, weight))
+    mixed = float(losses.weighted_crossentropy(dice=0.3)(labels, probability, weight))
+    assert mixed == pytest.approx(0.7 * plain + 0.3 * (1 - dice[there].mean()), rel=1e-5)
+
+
+def test_the_dice_term_counts_a_rare_class_as_much_as_a_common_one(losses):
+    labels = np.full((1, 10, 10), 1)
+    labels[0, 0, :2] = 2
+    sure = np.eye(3, dtype=np.float32)
+    common, rare = sure[labels].copy(), sure[labels].copy()
+    common[0, 9, :2] = sure[2]
+    rare[0, 0, :2] = sure[1]
+    loss = losses.weighted_crossentropy(dice=0.99)
+    assert float(loss(labels, rare)) > 1.5 * float(loss(labels, common))
+
+
+@pytest.mark.parametrize("options", [{"dice": 0.5}, {"smoothing": 0.1}])
+def test_options_learn_nothing_from_invalid_pixels_either(keras, losses, options):
+    labels, probability, weight = _batch(1)
+    loss = losses.weighted_crossentropy(gamma=2.0, **options)
+    changed = probability.copy()
+    changed[(weight == 0) | (labels == 0)] = np.eye(CLASSES)[3]
+    before = float(loss(labels, probability, weight))
+    assert float(loss(labels, changed, weight)) == pytest.approx(before, rel=1e-5)
+    assert float(loss(np.zeros_like(labels), probability)) == 0.0
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert float(again(labels, probability, weight)) == before
+    network = _pixelwise(keras)
+    network.compile("sgd", loss)
+    kernel = _kernel(keras, network)
+    network.train_on_batch(np.ones((*SHAPE, 2), np.float32), np.zeros_like(labels))
+    np.testing.assert_array_equal(_kernel(keras, network), kernel)
+
+
+@pytest.mark.parametrize("options", [{"dice": 1.0}, {"dice": -0.1}, {"smoothing": 1.0}])
+def test_shares_out_of_range_are_refused(losses, options):
+    with pytest.raises(ValueError, match=r"is in \[0, 1\)"):
+        losses.weighted_crossentropy(**options)

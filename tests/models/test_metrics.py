@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as reference
 
-from models.metrics import confusion, scores
+from models.metrics import bins_of, confusion, confusion_by_group, scores
 
 CLASSES = 5
 
@@ -76,6 +76,43 @@ def test_counts_of_pieces_add_up_to_the_counts_of_the_whole(pair, cut):
     np.testing.assert_array_equal(whole, pieces)
     assert whole.sum() == (truth != 0).sum()
     assert whole.dtype == np.int64
+
+
+def test_groups_of_dates_and_of_pixels_add_up_to_the_whole():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, CLASSES, (6, 7))
+    predicted = rng.integers(0, CLASSES, (3, 6, 7))
+    valid = rng.random((3, 6, 7)) < 0.8
+    whole = confusion(np.broadcast_to(truth, (3, 6, 7)), predicted, CLASSES, valid=valid)
+    seasons = np.array(["winter", "summer", "winter"])[:, np.newaxis, np.newaxis]
+    by_season = confusion_by_group(truth, predicted, CLASSES, seasons, valid=valid)
+    assert list(by_season) == ["summer", "winter"]
+    np.testing.assert_array_equal(sum(by_season.values()), whole)
+    np.testing.assert_array_equal(
+        by_season["summer"], confusion(truth, predicted[1], CLASSES, valid=valid[1])
+    )
+    by_row = confusion_by_group(
+        truth, predicted, CLASSES, np.arange(6)[:, np.newaxis] - 1, valid=valid
+    )
+    assert list(by_row) == [0, 1, 2, 3, 4]  # the first row is in no group
+    np.testing.assert_array_equal(
+        by_row[4],
+        confusion(np.broadcast_to(truth[5], (3, 7)), predicted[:, 5], CLASSES, valid=valid[:, 5]),
+    )
+
+
+def test_groups_without_a_labelled_pixel_are_left_out():
+    groups = np.array([np.nan, 1.0, 2.0, 2.0])
+    found = confusion_by_group([1, 0, 2, 1], [1, 1, 2, 2], 3, groups)
+    assert list(found) == [2.0]
+    assert found[2.0].sum() == 2
+    with pytest.raises(ValueError, match="map holds 9"):
+        confusion_by_group([1, 1], [1, 9], 3, [0, 0])
+
+
+def test_bins_hold_their_lower_edge_and_the_last_both():
+    found = bins_of([[-0.1, 0.0, 0.19], [0.2, 0.4, np.nan]], [0.0, 0.2, 0.4])
+    np.testing.assert_array_equal(found, [[-1, 0, 0], [1, 1, -1]])
 
 
 def test_nodata_in_the_truth_is_never_scored():

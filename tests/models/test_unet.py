@@ -122,14 +122,73 @@ def test_statistics_of_a_constant_or_missing_band_are_refused(unet, std):
 
 
 def test_a_network_that_does_not_fit_its_input_is_refused(unet, tiny):
-    with pytest.raises(ValueError, match="multiple of 4 px, not 30; the nearest is 32"):
-        unet.build_unet(tiny, 2, 14, 30, MEAN, STD)
-    with pytest.raises(ValueError, match="nearest is 32"):
-        unet.check_patch(unet.UNetSettings.study(), 0)
+    with pytest.raises(ValueError, match="1 pixel and 1 date or more"):
+        unet.build_unet(tiny, 2, 14, 0, MEAN, STD)
+    with pytest.raises(ValueError, match="1 pixel and 1 date or more"):
+        unet.build_unet(tiny, 2, 14, 8, MEAN, STD, sequence=0)
     with pytest.raises(ValueError, match="3 bands, but there are 2 means"):
         unet.build_unet(tiny, 3, 14, 32, MEAN, STD)
     with pytest.raises(ValueError, match="2 classes or more"):
         unet.build_unet(tiny, 2, 1, 32, MEAN, STD)
+
+
+@pytest.mark.parametrize("patch", [1, 5, 30])
+def test_a_patch_of_any_size_is_padded_and_cropped(unet, tiny, patch):
+    from models.parts import padding
+
+    model = unet.build_unet(tiny, 2, 14, patch, MEAN, STD)
+    imagery = _imagery(3, 2, patch, patch)
+    output = model.predict_on_batch(imagery)
+    assert output.shape == (2, patch, patch, 14)
+    before, after = padding(patch, tiny.depth)
+    whole = unet.build_unet(tiny, 2, 14, None, MEAN, STD)
+    whole.set_weights(model.get_weights())
+    sides = ((0, 0), (before, after), (before, after), (0, 0))
+    padded = np.pad(imagery, sides, constant_values=np.nan)
+    expected = whole.predict_on_batch(padded)[:, before : before + patch, before : before + patch]
+    np.testing.assert_allclose(output, expected, atol=1e-5)
+
+
+def test_stacked_dates_are_the_bands_of_one_image(unet, tiny):
+    stacked = unet.build_unet(tiny, 2, 14, 8, MEAN, STD, sequence=3)
+    single = unet.build_unet(tiny, 6, 14, 8, MEAN * 3, STD * 3)
+    single.set_weights(stacked.get_weights())
+    imagery = _imagery(4, 2, 3, 8, 8)
+    imagery[0, 1] = np.nan
+    image = np.concatenate(list(np.moveaxis(imagery, 1, 0)), axis=-1)
+    np.testing.assert_allclose(
+        stacked.predict_on_batch(imagery), single.predict_on_batch(image), atol=1e-6
+    )
+
+
+def test_a_residual_network_adds_the_input_of_each_stage(keras, unet, tiny):
+    settings = tiny.model_copy(update={"residual": True})
+    model = unet.build_unet(settings, 2, 14, 8, MEAN, STD)
+    plain = unet.build_unet(tiny, 2, 14, 8, MEAN, STD)
+    names = {layer.name for layer in model.layers} - {layer.name for layer in plain.layers}
+    stages = ("encoder_1", "encoder_2", "bottleneck", "decoder_2", "decoder_1")
+    assert names == {f"{stage}_{part}" for stage in stages for part in ("add", "shortcut")}
+    for layer in model.layers:
+        if layer.name.endswith(("_a_conv", "_b_conv", "head_conv")):
+            layer.set_weights([0 * value for value in layer.get_weights()])
+    imagery = _imagery(5, 1, 8, 8)
+    varied = model.predict_on_batch(imagery)
+    assert np.ptp(varied[0], axis=(0, 1)).max() == 0  # the head's own convolutions are zero
+    head = model.get_layer("decoder_1_b_relu").output
+    features = keras.Model(model.inputs, head).predict_on_batch(imagery)
+    assert np.ptp(features[0], axis=(0, 1)).max() > 0
+
+
+def test_a_network_can_be_told_what_is_missing(unet, tiny):
+    """A pixel at the mean of its band and a missing one look alike without the extra channels."""
+    imagery = np.broadcast_to(np.float32(MEAN), (1, 8, 8, 2)).copy()
+    holes = imagery.copy()
+    holes[:, 2:5, 2:5] = np.nan
+    for told in (False, True):
+        settings = tiny.model_copy(update={"missing_channels": told})
+        model = unet.build_unet(settings, 2, 14, 8, MEAN, STD)
+        same = np.allclose(model.predict_on_batch(imagery), model.predict_on_batch(holes))
+        assert same is not told
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
