@@ -21,7 +21,7 @@ class Band:
     """Name on the cube's ``band`` dimension."""
     long_name: str
     units: str
-    """UDUNITS string: ``K``, ``1`` or ``dB``."""
+    """UDUNITS string: ``K``, ``1``, ``degree`` or ``dB``."""
     valid_min: float
     """Values below are out of range: no such value was ever measured on land."""
     valid_max: float
@@ -71,6 +71,9 @@ THERMAL = _modality(
     Band("lst", "land surface temperature", "K", 170.0, 380.0, "bilinear", "surface_temperature"),
     Band("emissivity", "wide-band land surface emissivity", "1", 0.45, 1.0, "bilinear"),
     Band("lst_err", "uncertainty of land surface temperature", "K", 0.0, 10.2, "bilinear"),
+    Band(
+        "view_zenith", "view zenith angle", "degree", 0.0, 90.0, "bilinear", "sensor_zenith_angle"
+    ),
 )
 
 SAR = _modality(

@@ -209,7 +209,7 @@ class _Group:
     def item(self, scene: xr.Dataset, root: Path) -> pystac.Item:
         import pystac
 
-        time = _when(np.datetime64(scene["time"].values[()]))
+        time = _when(scene["time"].values.reshape(1)[0])
         stem = f"{self.name}-{self.group.replace('/', '-')}"
         stamp = f"{time:%Y%m%dT%H%M%S}{time.microsecond // 1000:03d}Z"
         item = pystac.Item(

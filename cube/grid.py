@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cube.errors import GridError
@@ -170,6 +171,7 @@ def _up(distance: float, step: float) -> int:
     return math.ceil(distance / step - 1e-6)
 
 
+@lru_cache(maxsize=64)
 def lonlat_bounds(grid: GeoBox) -> tuple[float, float, float, float]:
     """West, south, east, north of a grid in degrees (WGS 84)."""
     from rasterio.warp import transform_bounds

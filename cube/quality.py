@@ -83,11 +83,22 @@ def mask(dataset: xr.Dataset, *flags: str | Flag) -> xr.Dataset:
     SelectionError
         If a flag has no such name.
     """
+    keep = (dataset["qc"] & np.uint8(merge(*flags))) == 0
+    return dataset.assign(imagery=dataset["imagery"].where(keep))
+
+
+def merge(*flags: str | Flag) -> Flag:
+    """Merge flags, by name or as they are, into one.
+
+    Raises
+    ------
+    SelectionError
+        If a flag has no such name.
+    """
     bits = Flag(0)
     for flag in flags:
         bits |= flag if isinstance(flag, Flag) else _flag(flag)
-    keep = (dataset["qc"] & np.uint8(bits)) == 0
-    return dataset.assign(imagery=dataset["imagery"].where(keep))
+    return bits
 
 
 def _flag(name: str) -> Flag:
@@ -245,7 +256,7 @@ def _fields(word: np.ndarray) -> EcostressQuality:
 def _require_defined(word: np.ndarray, where: str) -> None:
     outside = (word < 0) | (word > 0xFFFF)
     if outside.any():
-        _refuse(word, outside, "is outside the 16 bits of the word", where)
+        refuse_word(word, outside, "is outside the 16 bits of the word", where)
     every = np.arange(0x10000)
     for field in ECOSTRESS_QC:
         for pattern, meaning in enumerate(field.meanings):
@@ -254,10 +265,26 @@ def _require_defined(word: np.ndarray, where: str) -> None:
                 reason = (
                     f"has {pattern:02b} in field {field.name}, which the user guide leaves open"
                 )
-                _refuse(word, bad, reason, where)
+                refuse_word(word, bad, reason, where)
 
 
-def _refuse(word: np.ndarray, bad: np.ndarray, reason: str, where: str) -> NoReturn:
+def refuse_word(word: np.ndarray, bad: np.ndarray, reason: str, where: str) -> NoReturn:
+    """Refuse a granule for its quality words.
+
+    Parameters
+    ----------
+    word, bad : ndarray
+        The words, and which of them are meant.
+    reason
+        What is wrong with them: "is outside the 16 bits of the word".
+    where
+        Granule, for the message.
+
+    Raises
+    ------
+    GranuleError
+        ``bad_quality_word``.
+    """
     first = int(word[bad].flat[0])
     raise GranuleError(
         f"{where}: quality word {first} (binary {first:b}) {reason}; "

@@ -21,6 +21,9 @@ from cube.sources.base import Period, Settings
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
+MAX_SIDE = 1e7
+"""Metres, a quarter of the Earth's girth: no projection shows more of it faithfully."""
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Box = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 
@@ -59,6 +62,18 @@ class Area(Settings):
         return self._build()
 
     def _build(self) -> GeoBox:
+        grid = self._snapped()
+        height, width = (size * self.resolution for size in grid.shape)
+        if max(height, width) > MAX_SIDE:
+            raise ValueError(
+                f"{list(self.bbox or self.bounds or ())} makes a grid of {width / 1e3:.4g} x "
+                f"{height / 1e3:.4g} km in {grid.crs}, and a region may have {MAX_SIDE / 1e3:.0f} "
+                "km a side: a cube is one region, not the world; write a region file for each "
+                "part, or give a crs that suits the area"
+            )
+        return grid
+
+    def _snapped(self) -> GeoBox:
         if self.bounds is not None and self.crs is not None:
             return grid_of_bounds(self.bounds, self.crs, self.resolution, self.anchor)
         assert self.bbox is not None  # `_one_box` saw to it

@@ -43,7 +43,13 @@ class Granule:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of what was found: it changes when a file is added, replaced or grows."""
+        """Digest of what was found: it changes when a file is added, replaced or grows.
+
+        Times of change are left out: a folder that is copied, checked out or synchronised has new
+        ones, and all its scenes would be read and written again for nothing. So a file that is
+        replaced by another of the same name *and* size goes unnoticed; products put the time of
+        production into the name, and a catalogue's new version has another one.
+        """
         parts = [self.version, str(self.size), self.defect]
         parts += [
             f"{layer}={href.rsplit('/', 1)[-1]}" for layer, href in sorted(self.assets.items())

@@ -9,9 +9,11 @@ from pydantic import Field
 
 from cube.sources.aster import AsterSource
 from cube.sources.earthdata import EarthdataSource
+from cube.sources.earthdata_products import EarthdataAsterSource, EarthdataModisSource
 from cube.sources.ecostress import EcostressSource
 from cube.sources.landsat import LandsatSource
 from cube.sources.modis import ModisSource
+from cube.sources.modis_stac import ModisStacSource
 from cube.sources.netcdf import NetcdfSource
 from cube.sources.sentinel import Sentinel1Source, Sentinel2Source
 
@@ -25,10 +27,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AnySource",
     "AsterSource",
+    "EarthdataAsterSource",
+    "EarthdataModisSource",
     "EarthdataSource",
     "EcostressSource",
     "LandsatSource",
     "ModisSource",
+    "ModisStacSource",
     "NetcdfSource",
     "Sentinel1Source",
     "Sentinel2Source",
@@ -70,10 +75,13 @@ class Source(Protocol):
 
 AnySource = Annotated[
     AsterSource
+    | EarthdataAsterSource
+    | EarthdataModisSource
     | EarthdataSource
     | EcostressSource
     | LandsatSource
     | ModisSource
+    | ModisStacSource
     | NetcdfSource
     | Sentinel1Source
     | Sentinel2Source,

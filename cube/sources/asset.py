@@ -12,6 +12,7 @@ from cube.scene import Granule
 from cube.sources.files import label, opened
 from cube.sources.raster import Layer, read_layer
 from cube.sources.remote import retrieve
+from cube.sources.stacked import Reader, read_stacked
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -120,6 +121,7 @@ def read_asset(
     valid: tuple[float, float] | None = None,
     view: View | None = None,
     sign: str | None = None,
+    reader: Reader = "rasterio",
 ) -> Layer:
     """Read one layer of a granule onto the grid, as `cube.sources.raster.read_layer`.
 
@@ -134,6 +136,8 @@ def read_asset(
         Through which to look at the file.
     sign
         Who signs the URL, as in `cube.sources.remote.signed`.
+    reader
+        Who fetches the pixels; the values are the same.
 
     Raises
     ------
@@ -142,6 +146,7 @@ def read_asset(
         wire ``not_found``, ``unauthorised``, ``unavailable``.
     """
     item: Georeference = granule.extra["georeference"][name]
+    read_with = read_stacked if reader == "stackstac" else read_layer
 
     def read(path: str) -> Layer:
         with opened(path, name) as src:
@@ -149,7 +154,7 @@ def read_asset(
             declared = item.nodata if src.nodata is None else src.nodata
             fill = declared if nodata is None else nodata
             with view(path, src, fill) if view else nullcontext(path) as seen:
-                return read_layer(
+                return read_with(
                     seen,
                     grid,
                     resampling=resampling,

@@ -1,10 +1,9 @@
-"""ASTER surface kinetic temperature (AST_08), as delivered, and GeoTIFFs derived from it."""
+"""ASTER surface kinetic temperature (AST_08) as delivered, and GeoTIFFs derived from it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -14,9 +13,12 @@ from pydantic import Field, model_validator
 from cube.errors import GranuleError
 from cube.quality import Flag
 from cube.scene import Granule, Reading
+from cube.sources.aster_names import AsterFile, LayerName, parse
+from cube.sources.aster_swath import read_swath
 from cube.sources.base import Layer, ListedSettings, SourceSettings
-from cube.sources.modis_hdf import lay, read_geotiff
+from cube.sources.modis_hdf import require_pyhdf
 from cube.sources.modis_names import Encoding
+from cube.sources.planes import Plane, lay, read_geotiff
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -24,14 +26,14 @@ if TYPE_CHECKING:
     from cube.bands import Band
     from cube.sources.base import Period
 
-LayerName = Literal["SKT", "QA"]
-
 # ASTER Higher-Level Product User Guide, surface kinetic temperature: 0.1 K, 0 is fill.
 KELVIN = Encoding(0.1, (0.1,), 0)
 
 FLOOR = 2000
 """DN (200 K) that stands where there was nothing to retrieve from: at the oblique edges of the
-scene, in wedges of constant value that run along its whole side."""
+scene, in wedges of constant value that run along its whole side. Every one of the 63 scenes of the
+LST super-resolution data base has them, 12 000 pixels of 250 m each, one in seven of those that
+are not 0."""
 
 # A file of floats was interpolated, and FLOOR with it: 1999.9995 is FLOOR as well, and the pixels
 # next to fill lie somewhere between it and the land. In the 250 m files of the LST
@@ -39,33 +41,25 @@ scene, in wedges of constant value that run along its whole side."""
 _FLOOR_TOLERANCE = 20.0
 _INTERPOLATED_BORDER = 3
 
-_NAME = re.compile(
-    r"(?P<granule>AST_08_(?P<collection>003|004)(?P<time>\d{14})_(?P<made>\d{14})(?:_\d+)?)"
-    r"(?P<layer>_SKT(?:_QA_DataPlane2?)?|"
-    r"\.SurfaceKineticTemperature\.(?:KineticTemperature|QA_DataPlane2?))\.tiff?"
-)
-_LAYERS: Mapping[str, LayerName] = {
-    "_SKT": "SKT",
-    "_SKT_QA_DataPlane": "QA",
-    ".SurfaceKineticTemperature.KineticTemperature": "SKT",
-    ".SurfaceKineticTemperature.QA_DataPlane": "QA",
-}
+# Layer to data field of the swath.
+_FIELDS = {"SKT": "KineticTemperature", "QA": "QA_DataPlane"}
 
 
 class AsterGranule(ListedSettings):
     """A granule of AST_08 with files of other names."""
 
     layers: dict[LayerName, Path] = Field(min_length=1)
-    """``SKT``, and ``QA`` if there is one, to file, relative to the source's folder."""
+    """``SKT`` (and ``QA``) or ``HDF`` to file, relative to the source's folder."""
 
 
 class AsterSource(SourceSettings):
-    """A folder of AST_08 GeoTIFFs, one file a layer; sub-folders are searched too.
+    """A folder of AST_08, HDF swaths or GeoTIFFs of one layer; sub-folders are searched too.
 
-    Recognised are the names of version 3 (``AST_08_003<MMDDYYYYhhmmss>_<production>_<number>.``
-    ``SurfaceKineticTemperature.KineticTemperature.tif``) and version 4 (``..._SKT.tif``), with
-    the first quality plane beside them. Other files that begin with ``AST_08_``, HDF swaths
-    among them, come back from `search` as granules with a defect.
+    Recognised are the names of version 3 (``AST_08_003<MMDDYYYYhhmmss>_<production>_<number>.hdf``
+    and ``….SurfaceKineticTemperature.KineticTemperature.tif``) and version 4 (``…_SKT.tif``), with
+    the first quality plane beside them. Other files that begin with ``AST_08_`` come back from
+    `search` as granules with a defect. Where a delivery lies in the folder as HDF and as GeoTIFFs,
+    the HDF is read.
 
     Examples
     --------
@@ -105,7 +99,8 @@ class AsterSource(SourceSettings):
         Raises
         ------
         SourceError
-            If the folder is not there or cannot be listed.
+            If the folder is not there or cannot be listed; ``missing_package`` if there are
+            HDF4 files and pyhdf is not installed.
         """
         listed = [self._listed(entry) for entry in self.granules]
         taken = {Path(href).resolve() for granule in listed for href in granule.assets.values()}
@@ -129,9 +124,9 @@ class AsterSource(SourceSettings):
         """
         (band,) = bands
         where = f"granule {granule.id}"
-        plane, box = read_geotiff(granule.assets["SKT"], "SKT")
+        plane, box, quality = _planes(granule)
         KELVIN.check(plane.attributes, where, required=False)
-        word, good = self._quality(granule, box, grid)
+        good = np.ones(box.shape, bool) if quality is None else quality.values == 0
         values = plane.values.astype(np.float32)
         values[_fill(plane.values, self.border) | ~good] = np.nan
         image = lay(
@@ -146,34 +141,22 @@ class AsterSource(SourceSettings):
         _require_kelvin(image, band, where)
         qc = np.where(image.covered, 0, np.uint8(Flag.MISSING)).astype(np.uint8)
         qc[image.out_of_range] |= np.uint8(Flag.OUT_OF_RANGE)
-        if word is None:
+        if quality is None:
             qc[image.covered] |= np.uint8(Flag.UNSCREENED)
             return Reading.build([image.values], qc)
+        word = lay(quality.values, box, grid, resampling="nearest", layer="QA")
         qc[word.covered & (word.values != 0)] = int(Flag.POOR_QUALITY)
         return Reading.build([image.values], qc, word.values)
 
-    def _quality(
-        self, granule: Granule, box: GeoBox, grid: GeoBox
-    ) -> tuple[Layer | None, np.ndarray]:
-        """The quality plane on the grid, and where it is good among the source's own pixels."""
-        if "QA" not in granule.assets:
-            return None, np.ones(box.shape, bool)
-        plane, place = read_geotiff(granule.assets["QA"], "QA")
-        if place != box:
-            raise GranuleError(
-                f"granule {granule.id}: the quality plane lies on {place.shape} pixels at "
-                f"{place.affine[2]:.0f}, {place.affine[5]:.0f}, the temperature on {box.shape} at "
-                f"{box.affine[2]:.0f}, {box.affine[5]:.0f}; they are of different deliveries",
-                kind="wrong_layer",
-            )
-        return lay(plane.values, place, grid, resampling="nearest", layer="QA"), plane.values == 0
-
     def _files(self) -> list[Path]:
-        return self.files(
+        found = self.files(
             lambda name: (
                 name.startswith("AST_08_") and name.lower().endswith((".tif", ".tiff", ".hdf"))
             )
         )
+        if any(path.suffix.lower() == ".hdf" for path in found):
+            require_pyhdf(f"source {self.name!r}")
+        return found
 
     def _listed(self, entry: AsterGranule) -> Granule:
         paths = {str(layer): self.location / path for layer, path in entry.layers.items()}
@@ -182,38 +165,27 @@ class AsterSource(SourceSettings):
         return self._granule(entry.id, entry.id, "", entry.time, paths, defect)
 
     def _recognised(self, files: Sequence[Path]) -> list[Granule]:
-        names: dict[str, re.Match[str]] = {}
+        names: dict[str, AsterFile] = {}
         layers: dict[str, dict[str, Path]] = {}
         strangers = []
         for path in files:
-            match = _NAME.fullmatch(path.name)
-            time = _time(match["time"]) if match else None
-            if match is None or time is None:
-                strangers.append(self._stranger(path))
+            try:
+                file = parse(path.name)
+            except ValueError as error:
+                strangers.append(self._stranger(path, str(error)))
                 continue
-            names[match["granule"]] = match
-            ours = layers.setdefault(match["granule"], {})
-            if match["layer"] in _LAYERS:
-                ours.setdefault(_LAYERS[match["layer"]], path)
+            names[file.granule] = file
+            ours = layers.setdefault(file.granule, {})
+            if file.layer:
+                ours.setdefault(file.layer, path)
         return [
-            self._granule(
-                name,
-                f"AST_08_{match['time']}",
-                f"{match['collection']}_{match['made']}",
-                _time(match["time"]),
-                layers[name],
-            )
-            for name, match in sorted(names.items())
+            self._granule(name, file.key, file.version, file.time, _best(layers[name]))
+            for name, file in sorted(names.items())
         ] + strangers
 
-    def _stranger(self, path: Path) -> Granule:
+    def _stranger(self, path: Path, reason: str) -> Granule:
         name = path.relative_to(self.location).as_posix()
-        defect = (
-            "HDF swaths of AST_08 are not read; order the product as GeoTIFF, as version 4 comes"
-            if path.suffix.lower() == ".hdf"
-            else "the name is not that of a layer of AST_08, version 3 or 4; if it is to be used, "
-            "list it under [[sources.granules]]"
-        )
+        defect = f"{reason}; if it is to be used, list it under [[sources.granules]]"
         return self._granule(name, name, "", None, {"file": path}, defect)
 
     def _granule(
@@ -225,7 +197,8 @@ class AsterSource(SourceSettings):
         paths: Mapping[str, Path],
         defect: str = "",
     ) -> Granule:
-        lacks = "" if "SKT" in paths else f"layer SKT missing; there is only {', '.join(paths)}"
+        whole = {"SKT", "HDF"} & set(paths)
+        lacks = "" if whole else f"layer SKT missing; there is only {', '.join(paths)}"
         return Granule(
             id=name,
             key=key,
@@ -238,6 +211,29 @@ class AsterSource(SourceSettings):
             size=sum(path.stat().st_size for path in paths.values() if path.is_file()),
             defect=defect or lacks,
         )
+
+
+def _best(layers: Mapping[str, Path]) -> Mapping[str, Path]:
+    return {"HDF": layers["HDF"]} if "HDF" in layers else layers
+
+
+def _planes(granule: Granule) -> tuple[Plane, GeoBox, Plane | None]:
+    """Temperature, where it lies, and its quality plane if there is one."""
+    if "HDF" in granule.assets:
+        planes, box = read_swath(granule.assets["HDF"], tuple(_FIELDS.values()))
+        return planes[_FIELDS["SKT"]], box, planes[_FIELDS["QA"]]
+    plane, box = read_geotiff(granule.assets["SKT"], "SKT")
+    if "QA" not in granule.assets:
+        return plane, box, None
+    quality, place = read_geotiff(granule.assets["QA"], "QA")
+    if place != box:
+        raise GranuleError(
+            f"granule {granule.id}: the quality plane lies on {place.shape} pixels at "
+            f"{place.affine[2]:.0f}, {place.affine[5]:.0f}, the temperature on {box.shape} at "
+            f"{box.affine[2]:.0f}, {box.affine[5]:.0f}; they are of different deliveries",
+            kind="wrong_layer",
+        )
+    return plane, box, quality
 
 
 def _fill(values: np.ndarray, border: int | None) -> np.ndarray:
@@ -264,10 +260,3 @@ def _require_kelvin(image: Layer, band: Band, where: str) -> None:
             f"{band.valid_max:g} K; is it another layer, or in other units?",
             kind="wrong_layer",
         )
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        return datetime.strptime(text, "%m%d%Y%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return None

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from cube.errors import SourceError
 from cube.scene import utc
-from cube.sources.files import Header, read_header
+from cube.sources.files import Header, read_header, walk
 from cube.sources.raster import NO_VALUE, Layer, read_layer
 
 __all__ = [
@@ -109,16 +109,6 @@ class SourceSettings(LocatedSettings):
                 "(relative paths start at the region file)"
             )
         try:
-            found = [
-                folder / name
-                for folder, _, names in root.walk(on_error=_raise)
-                for name in names
-                if wanted(name)
-            ]
+            return walk(root, wanted)
         except OSError as error:
             raise SourceError(f"source {self.name!r}: {root} cannot be listed: {error}") from error
-        return sorted(found)
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -22,7 +22,8 @@ def to_decibel(power: np.ndarray) -> np.ndarray:
 
 def to_power(decibel: np.ndarray) -> np.ndarray:
     """Linear power of decibels, float32."""
-    return np.power(np.float32(10), np.asarray(decibel, np.float32) / np.float32(10))
+    power: np.ndarray = np.power(np.float32(10), np.asarray(decibel, np.float32) / np.float32(10))
+    return power
 
 
 @contextmanager

@@ -1,13 +1,12 @@
-"""ECOSTRESS L2T LSTE from NASA Earthdata: found by its catalogue, read from fetched files."""
+"""Granules of NASA Earthdata: found by its catalogue, read from fetched files, or in S3."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -18,10 +17,12 @@ from cube.retry import SYSTEM_CLOCK, Clock
 from cube.scene import Granule
 from cube.sources.base import BoundSettings
 from cube.sources.earthdata_login import Account, account
+from cube.sources.earthdata_records import MALFORMED, Access, facts_of, links_of, size_of
+from cube.sources.earthdata_s3 import direct
 from cube.sources.earthdata_search import Query, ask, box_of
 from cube.sources.ecostress import EcostressSource, LstErrorLimit
 from cube.sources.ecostress_layers import BAND_LAYERS
-from cube.sources.ecostress_names import UNUSED_LAYERS, LayerFile, parse
+from cube.sources.ecostress_names import UNUSED_LAYERS, parse
 
 if TYPE_CHECKING:
     from earthaccess import DataGranule
@@ -30,58 +31,42 @@ if TYPE_CHECKING:
 
     from cube.bands import Band
     from cube.scene import Reading
+    from cube.sources.aster import AsterSource
     from cube.sources.base import Period
+    from cube.sources.modis import ModisSource
 
 SCREENING = ("QC", "cloud", "water")
 
-# Names of UMM-G to those of hashlib; the others of its list are no digests that hashlib has.
-ALGORITHMS = {
-    "MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512",
-}  # fmt: skip
-
 EXPIRED = ("unauthorised", "login_page")
-# What a record raises whose values have other types than they should.
-MALFORMED = (LookupError, TypeError, ValueError, AttributeError)
 DAMAGED = ("truncated", "unreadable", "not_a_raster")
 
+S3_CREDENTIALS = "https://data.lpdaac.earthdatacloud.nasa.gov/s3credentials"
 
-class EarthdataSource(BoundSettings):
-    """ECOSTRESS L2T LSTE granules of the LP DAAC, the layers that are needed fetched into a cache.
+
+class EarthdataFiles(BoundSettings):
+    """What the products of Earthdata have in common.
 
     Credentials are those that earthaccess finds: EARTHDATA_TOKEN, or EARTHDATA_USERNAME and
     EARTHDATA_PASSWORD in the environment, or ``.netrc``. A token that expires during a run is
-    renewed. The files are read as `cube.sources.ecostress.EcostressSource` reads local ones.
-
-    Examples
-    --------
-    ::
-
-        [[sources]]
-        kind = "earthdata"
-        name = "ecostress"
+    renewed. The files are read as the product's local source reads them.
     """
 
     clock: ClassVar[Clock] = SYSTEM_CLOCK
     timeout: ClassVar[tuple[float, float]] = TIMEOUT
+    platform: ClassVar[str]
 
-    kind: Literal["earthdata"]
+    kind: str
     name: str
     """Stands in the ledger; unique in the region."""
-    short_name: str = "ECO_L2T_LSTE"
-    version: str = "002"
+    short_name: str
+    version: str
     """Collection."""
-    allow_missing: tuple[Literal["QC", "cloud"], ...] = ()
-    """Screening layers a granule may lack; its pixels are then flagged ``UNSCREENED``."""
-    max_lst_error: LstErrorLimit | None = None
-    """Refuse pixels with a worse LST accuracy by QC: 2.0, 1.5 or 1.0 K."""
 
     # What decides nothing about the pixels is left out when the settings are compared.
     cache: Path = Field(default=Path(".cache"), exclude=True)
     """Folder of the fetched files; relative to the region file. Regions may share one."""
     max_cache: float | None = Field(default=None, gt=0, exclude=True)
     """Size of the cache in GB, above which the files that were not used the longest go."""
-    access: Literal["https"] = Field(default="https", exclude=True)
-    """How files are fetched; direct access to S3 works inside its own region only."""
     cmr: str | None = Field(default=None, exclude=True)
     """URL of another catalogue, e.g. ``https://cmr.uat.earthdata.nasa.gov/search/``."""
     edl: str | None = Field(default=None, exclude=True)
@@ -89,7 +74,7 @@ class EarthdataSource(BoundSettings):
 
     @property
     def modality(self) -> str:
-        """Always ``thermal``."""
+        """By the product."""
         return self._reader.modality
 
     def search(self, grid: GeoBox, period: Period) -> list[Granule]:
@@ -102,7 +87,7 @@ class EarthdataSource(BoundSettings):
         """
         query = Query(self.short_name, self.version, box_of(grid), period)
         records = ask(query, self.cmr, clock=self.clock)
-        found = {granule.id: granule for granule in map(self._granule, records)}
+        found = {one.id: one for record in records for one in self._granules(record, grid)}
         return [one for one in found.values() if one.time is None or one.time in period]
 
     def read(self, granule: Granule, grid: GeoBox, bands: Sequence[Band]) -> Reading:
@@ -111,29 +96,30 @@ class EarthdataSource(BoundSettings):
         Raises
         ------
         GranuleError
-            As `cube.fetch.fetch` and `cube.sources.ecostress.EcostressSource.read`.
+            As `cube.fetch.fetch` and the product's local source.
         """
-        wanted = {BAND_LAYERS[band.name] for band in bands} | set(SCREENING)
-        urls = {layer: url for layer, url in granule.assets.items() if layer in wanted}
-        files = self._fetch(granule, urls)
+        files = self._fetch(granule, self._wanted(granule, bands))
         local = dataclasses.replace(granule, assets=files)
         try:
             return self._reader.read(local, grid, bands)
         except GranuleError as error:
             if error.kind in DAMAGED:
                 # As the server gave it; the next run shall see whether it gives it better.
-                self._cache.drop(granule.id)
+                self._cache.drop(_home(granule))
             raise
 
     @property
-    def _reader(self) -> EcostressSource:
-        return EcostressSource(
-            kind="ecostress",
-            name=self.name,
-            path=self.cache,
-            allow_missing=self.allow_missing,
-            max_lst_error=self.max_lst_error,
-        )
+    @abstractmethod
+    def _reader(self) -> EcostressSource | ModisSource | AsterSource:
+        """The source that reads the same files from a folder."""
+
+    @abstractmethod
+    def _describe(self, record: DataGranule, grid: GeoBox) -> Iterable[Granule]:
+        """The granules of a record; one of `MALFORMED` if it is not understood."""
+
+    def _wanted(self, granule: Granule, bands: Sequence[Band]) -> Mapping[str, str]:
+        """Layer to link, of what the bands need."""
+        return granule.assets
 
     @property
     def _account(self) -> Account:
@@ -155,45 +141,17 @@ class EarthdataSource(BoundSettings):
             return self._files(granule, urls, session)
 
     def _files(self, granule: Granule, urls: Mapping[str, str], session: Session) -> dict[str, str]:
-        told = granule.extra.get("files", {})
+        told, home = granule.extra.get("files", {}), _home(granule)
         return {
-            layer: str(self._cache.get(granule.id, url, session=session, **told.get(layer, {})))
+            layer: str(self._cache.get(home, url, session=session, **told.get(layer, {})))
             for layer, url in urls.items()
         }
 
-    def _granule(self, record: DataGranule) -> Granule:
+    def _granules(self, record: DataGranule, grid: GeoBox) -> list[Granule]:
         try:
-            name = str(record["umm"]["GranuleUR"])
-            # Any layer's name tells what the granule's own name says.
-            return self._found(parse(f"{name}_LST"), record)
+            return list(self._describe(record, grid))
         except MALFORMED as error:
-            return self._stranger(record, error)
-
-    def _found(self, file: LayerFile, record: DataGranule) -> Granule:
-        links = _links(record, file.granule)
-        told = _files(record, links)
-        known = sum(facts.get("size", 0) for facts in told.values())
-        return Granule(
-            id=file.granule,
-            key=file.key,
-            version=file.version,
-            source=self.name,
-            modality=self.modality,
-            platform="ISS",
-            time=file.time,
-            assets=links,
-            # earthaccess adds up what the record says of all files, in MB.
-            size=known or round(float(record["size"]) * 2**20),
-            defect=self._lacks(links),
-            extra={**file.extra, "files": told},
-        )
-
-    def _lacks(self, links: Mapping[str, str]) -> str:
-        lacking = self._reader.lacking(links)
-        if not lacking:
-            return ""
-        there = ", ".join(sorted(links)) or "no layer of use"
-        return f"the catalogue links no layer {' and '.join(lacking)}; there is only {there}"
+            return [self._stranger(record, error)]
 
     def _stranger(self, record: DataGranule, error: Exception) -> Granule:
         concept = str(record["meta"]["concept-id"])
@@ -203,45 +161,106 @@ class EarthdataSource(BoundSettings):
             version="",
             source=self.name,
             modality=self.modality,
-            platform="ISS",
+            platform=self.platform,
             time=None,
             assets={},
             defect=f"the catalogue's record {concept} is not understood: {error}",
         )
 
 
-def _links(record: DataGranule, granule: str) -> dict[str, str]:
-    """Layer to https link, of the layers that the cube has a use for."""
-    links: dict[str, str] = {}
-    for related in record["umm"]["RelatedUrls"]:
-        url = str(related["URL"])
-        path = PurePosixPath(urlsplit(url).path)
-        # The session shows its token to the host of the link: never without encryption.
-        if related["Type"] != "GET DATA" or not url.startswith("https://"):
-            continue
-        with suppress(ValueError):  # a picture, or another file that is no layer
-            file = parse(path.stem)
-            if (
-                path.suffix == ".tif"
-                and file.granule == granule
-                and file.layer not in UNUSED_LAYERS
-            ):
-                links.setdefault(file.layer, url)
-    return links
+def _home(granule: Granule) -> str:
+    """Folder of a granule's files in the cache; two overpasses may share a file."""
+    return str(granule.extra.get("stem", granule.id))
 
 
-def _files(record: DataGranule, links: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Layer to size and checksum, as far as the record holds them (UMM-G, archive information)."""
-    archive = record["umm"].get("DataGranule", {}).get("ArchiveAndDistributionInformation", [])
-    by_name = {entry.get("Name"): entry for entry in archive}
-    told = {}
-    for layer, url in links.items():
-        entry = by_name.get(PurePosixPath(urlsplit(url).path).name, {})
-        facts: dict[str, Any] = {}
-        if "SizeInBytes" in entry:
-            facts["size"] = int(entry["SizeInBytes"])
-        checksum = entry.get("Checksum", {})
-        if checksum.get("Algorithm") in ALGORITHMS:
-            facts["checksum"] = f"{ALGORITHMS[checksum['Algorithm']]}:{checksum['Value']}"
-        told[layer] = facts
-    return told
+class EarthdataSource(EarthdataFiles):
+    """ECOSTRESS L2T LSTE granules of the LP DAAC, the layers that are needed fetched into a cache.
+
+    Inside the AWS region us-west-2, ``access = "s3"`` reads only the windows under the grid, and
+    nothing is kept; checksums are those of the catalogue's HTTPS files and are not compared then.
+
+    Examples
+    --------
+    ::
+
+        [[sources]]
+        kind = "earthdata"
+        name = "ecostress"
+    """
+
+    platform: ClassVar[str] = "ISS"
+
+    kind: Literal["earthdata"]
+    short_name: str = "ECO_L2T_LSTE"
+    version: str = "002"
+    allow_missing: tuple[Literal["QC", "cloud"], ...] = ()
+    """Screening layers a granule may lack; its pixels are then flagged ``UNSCREENED``."""
+    max_lst_error: LstErrorLimit | None = None
+    """Refuse pixels with a worse LST accuracy by QC: 2.0, 1.5 or 1.0 K."""
+
+    access: Access = Field(default="https", exclude=True)
+    """``https``: files are fetched whole and verified. ``s3``: read where they lie, with the
+    temporary credentials that the data centre gives for its own AWS region, us-west-2."""
+    s3_credentials: str = Field(default=S3_CREDENTIALS, pattern="^https://", exclude=True)
+    """URL at which the data centre gives out credentials for S3."""
+
+    def read(self, granule: Granule, grid: GeoBox, bands: Sequence[Band]) -> Reading:
+        """Fetch the layers that the bands need, or read them in S3, onto the grid.
+
+        Raises
+        ------
+        GranuleError
+            As `cube.fetch.fetch`, `cube.sources.earthdata_s3.direct` and
+            `cube.sources.ecostress.EcostressSource.read`.
+        """
+        if self.access == "https":
+            return super().read(granule, grid, bands)
+        links = self._wanted(granule, bands)
+        with direct(links, self._account.s3_credentials(self.s3_credentials)) as paths:
+            return self._reader.read(dataclasses.replace(granule, assets=paths), grid, bands)
+
+    @property
+    def _reader(self) -> EcostressSource:
+        return EcostressSource(
+            kind="ecostress",
+            name=self.name,
+            path=self.cache,
+            allow_missing=self.allow_missing,
+            max_lst_error=self.max_lst_error,
+        )
+
+    def _wanted(self, granule: Granule, bands: Sequence[Band]) -> Mapping[str, str]:
+        wanted = {BAND_LAYERS[band.name] for band in bands} | set(SCREENING)
+        return {layer: url for layer, url in granule.assets.items() if layer in wanted}
+
+    def _describe(self, record: DataGranule, grid: GeoBox) -> Iterable[Granule]:
+        # Any layer's name tells what the granule's own name says.
+        file = parse(f"{record['umm']['GranuleUR']}_LST")
+
+        def layer_of(path: PurePosixPath) -> str | None:
+            layer = parse(path.stem)
+            ours = path.suffix == ".tif" and layer.granule == file.granule
+            return layer.layer if ours and layer.layer not in UNUSED_LAYERS else None
+
+        links = links_of(record, layer_of, self.access)
+        facts = facts_of(record, links)
+        yield Granule(
+            id=file.granule,
+            key=file.key,
+            version=file.version,
+            source=self.name,
+            modality=self.modality,
+            platform=self.platform,
+            time=file.time,
+            assets=links,
+            size=size_of(record, facts),
+            defect=self._lacks(links),
+            extra={**file.extra, "files": facts},
+        )
+
+    def _lacks(self, links: Mapping[str, Any]) -> str:
+        lacking = self._reader.lacking(links)
+        if not lacking:
+            return ""
+        there = ", ".join(sorted(links)) or "no layer of use"
+        return f"the catalogue links no layer {' and '.join(lacking)}; there is only {there}"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from cube.errors import GranuleError
 from cube.retry import CREDENTIALS, SYSTEM_CLOCK, Clock, PassingError, judge, retrying
+from cube.scene import utc
 
 if TYPE_CHECKING:
     from earthaccess import Auth
@@ -17,6 +22,27 @@ if TYPE_CHECKING:
 # A token younger than this is not renewed, and a refusal is believed for as long: many granules
 # that fail for one reason must not become many logins, which lock an account.
 FRESH = 600.0
+
+
+# Seconds before they end from which temporary credentials are not used any more.
+MARGIN = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class S3Credentials:
+    """Temporary credentials of the data centre's bucket."""
+
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
+    token: str = field(repr=False)
+    expires: float
+    """Seconds since 1970, UTC."""
+
+    @classmethod
+    def parse(cls, answer: Mapping[str, str]) -> Self:
+        """Read what the data centre answers; a ValueError or LookupError if it is another."""
+        end = utc(datetime.fromisoformat(answer["expiration"])).timestamp()
+        return cls(answer["accessKeyId"], answer["secretAccessKey"], answer["sessionToken"], end)
 
 
 class Account:
@@ -32,6 +58,7 @@ class Account:
         self._auth: Auth | None = None
         self._since = 0.0
         self._refused: GranuleError | None = None
+        self._s3: dict[str, S3Credentials] = {}
 
     @property
     def _age(self) -> float:
@@ -69,6 +96,60 @@ class Account:
                 return False
             self._auth = None
             return True
+
+    def s3_credentials(self, endpoint: str) -> S3Credentials:
+        """Temporary credentials for direct access, asked for once in their lifetime.
+
+        Parameters
+        ----------
+        endpoint
+            URL at which the data centre gives them out.
+
+        Raises
+        ------
+        GranuleError
+            ``unauthorised`` if it refuses; ``unavailable`` or ``timeout`` if it cannot be reached;
+            else as `session`.
+        """
+        with self.session() as session:
+            try:
+                return self._s3_of(endpoint)
+            except GranuleError as error:
+                if error.kind != "unauthorised" or not self.renew(session):
+                    raise
+        with self.session():
+            return self._s3_of(endpoint)
+
+    def _s3_of(self, endpoint: str) -> S3Credentials:
+        with self._lock:
+            known = self._s3.get(endpoint)
+            if known is None or known.expires - self._clock.now() < MARGIN:
+                known = self._s3[endpoint] = self._ask_s3(endpoint)
+            return known
+
+    def _ask_s3(self, endpoint: str) -> S3Credentials:
+        from requests import RequestException
+
+        host = urlsplit(endpoint).hostname or endpoint
+        self._auth = self._auth or self._sign_in()
+        try:
+            answer = self._auth.get_s3_credentials(endpoint=endpoint)
+            if not answer:
+                raise GranuleError(
+                    f"{host} gives no credentials for direct access to S3; {CREDENTIALS}. "
+                    'Or fetch over HTTPS: access = "https"',
+                    kind="unauthorised",
+                )
+            return S3Credentials.parse(answer)
+        except RequestException as error:
+            verdict = judge(error, host)
+            raise GranuleError(str(verdict), kind=verdict.kind) from None
+        except (LookupError, TypeError, ValueError):
+            raise GranuleError(
+                f"{host} answers with something else than credentials for S3; the next run asks "
+                "again",
+                kind="unavailable",
+            ) from None
 
     def _sign_in(self) -> Auth:
         name = self._system().edl_hostname

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cube.bands import Band
     from cube.sources.base import Period
 
-LayerName = Literal["LST", "LST_err", "EmisWB", "QC", "cloud", "water"]
+LayerName = Literal["LST", "LST_err", "EmisWB", "QC", "cloud", "water", "view_zenith"]
 
 REQUIRED_LAYERS = ("LST", "QC", "cloud")
 

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from cube.bands import Band
     from cube.scene import Granule
 
-BAND_LAYERS = {"lst": "LST", "emissivity": "EmisWB", "lst_err": "LST_err"}
+BAND_LAYERS = {
+    "lst": "LST",
+    "emissivity": "EmisWB",
+    "lst_err": "LST_err",
+    "view_zenith": "view_zenith",
+}
 
 QC_FILL = -99999
 MASK_FILL = 255
@@ -28,7 +33,8 @@ def read_image(granule: Granule, grid: GeoBox, band: Band) -> Layer:
     """Read the layer of a band onto the grid, in the band's units, its range checked.
 
     The encoding is the file's own: uint16 or int32 of 0.02 K (AppEEARS, Collection 1), float32 K
-    (tiles), uint8 of 0.002 + 0.49 (emissivity) and of 0.04 K (LST_err).
+    (tiles), uint8 of 0.002 + 0.49 (emissivity) and of 0.04 K (LST_err), float32 degrees
+    (view_zenith).
 
     Raises
     ------

@@ -16,10 +16,11 @@ LAYERS = {
     "cloud_mask": "cloud",
     "water": "water",
     "water_mask": "water",
+    "view_zenith": "view_zenith",
 }
 """Layer as the file is called (exactly, capitals too) to layer as it is called here."""
 
-UNUSED_LAYERS = frozenset({"height", "view_zenith"})
+UNUSED_LAYERS = frozenset({"height"})
 """Layers of the product that the cube has no use for."""
 
 COLLECTIONS = ("002", "003")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,29 @@ class Header:
     units: str
     """Of the band, else of the tag ``units``, else empty."""
     tags: Mapping[str, str]
+
+
+def walk(root: Path, wanted: Callable[[str], bool]) -> list[Path]:
+    """Files below a folder whose names are wanted, sorted.
+
+    Folders behind symbolic links are not entered.
+
+    Raises
+    ------
+    OSError
+        If the folder, or one below it, cannot be listed; their granules would vanish unseen.
+    """
+    found = [
+        folder / name
+        for folder, _, names in root.walk(on_error=_raise)
+        for name in names
+        if wanted(name)
+    ]
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -121,7 +121,7 @@ class LandsatSource(StacSource):
         """Tell whether an item that names no collection is of this product."""
         return re.match(r"LC0[89]_L2S[PR]_\d{6}_", str(raw.get("id"))) is not None
 
-    def granule(self, item: Item, home: Home) -> Granule:
+    def granules(self, item: Item, home: Home, grid: GeoBox) -> Iterable[Granule]:
         """Describe an item as a granule, under the name that its files have."""
         there = {
             layer: encoding.assets
@@ -131,7 +131,7 @@ class LandsatSource(StacSource):
         keys = [key for names in there.values() for key in names if key in item.assets]
         files = [item.assets[key].href.rsplit("/", 1)[-1] for key in keys]
         product = Product.named_in(*files, item.id)
-        return self.describe(
+        yield self.describe(
             item,
             home,
             there,
@@ -169,6 +169,7 @@ class LandsatSource(StacSource):
             offset=encoding.offset,
             valid=(band.valid_min, band.valid_max) if band else None,
             sign=self.sign,
+            reader=self.reader,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -78,10 +78,10 @@ class ModisSource(SourceSettings):
     band_quality: tuple[int, ...] = (0,)
     """M*D09GQ: patterns of the bands' quality that count as good: 0 highest, 7 noisy detector,
     8 interpolated, 12 a constant in place of climatology."""
-    not_produced: Literal["poor_quality", "missing"] = "poor_quality"
+    not_produced: Literal["poor_quality", "missing"] = "missing"
     """What "not produced for other reasons than cloud" counts as. Open sea and gaps between
-    swaths are among it, so that a coastal region wants ``missing``: else `max_bad` would reject
-    every scene for its sea."""
+    swaths are among it; ``poor_quality`` counts them against `max_bad`, which suits a region that
+    is all land and wants scenes with failed retrievals rejected."""
 
     @model_validator(mode="after")
     def _fits_the_product(self) -> Self:
@@ -101,6 +101,11 @@ class ModisSource(SourceSettings):
     def modality(self) -> str:
         """``modis_lst`` or ``modis_ndvi``, by the product."""
         return self._product.modality
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The overpasses that one file of the product holds."""
+        return self._product.parts
 
     @property
     def _product(self) -> Product:
@@ -137,9 +142,9 @@ class ModisSource(SourceSettings):
             if (file.h, file.v) in tiles:
                 deliveries.setdefault(file.stem, []).append((file, path))
         found = [
-            self._granule(files, part, nominal_time(files[0][0], part.phase, longitude))
+            self._granule(files, part, longitude)
             for _, files in sorted(deliveries.items())
-            for part in self._product.parts
+            for part in self.parts
         ]
         # Of a file of two overpasses, the GeoTIFFs of one may be all that was asked for.
         return [
@@ -161,7 +166,13 @@ class ModisSource(SourceSettings):
             ``wrong_layer`` (another encoding, or most values out of the band's range),
             ``bad_quality_word``.
         """
-        return read_granule(granule, grid, bands, self._product, self._rules)
+        return self.read_from(granule, grid, bands)
+
+    def read_from(
+        self, granule: Granule, grid: GeoBox, bands: Sequence[Band], sign: str | None = None
+    ) -> Reading:
+        """As `read`; GeoTIFFs may lie on another machine, `sign` says who signs their URLs."""
+        return read_granule(granule, grid, bands, self._product, self._rules, sign)
 
     def observed_time(self, granule: Granule, grid: GeoBox) -> datetime | None:
         """When the region was observed: the median of its valid pixels' view times, UTC.
@@ -184,11 +195,32 @@ class ModisSource(SourceSettings):
         return found
 
     def _granule(
-        self, files: Sequence[tuple[TileFile, Path]], part: Part, time: datetime
+        self, files: Sequence[tuple[TileFile, Path]], part: Part, longitude: float
     ) -> Granule:
-        file = files[0][0]
-        suffix = f":{part.phase}" if len(self._product.parts) > 1 else ""
-        assets, defect = _assets(files, part)
+        found, defect = _assets(files, part)
+        assets = {layer: str(path) for layer, path in sorted(found.items())}
+        size = sum(path.stat().st_size for path in found.values())
+        return self.describe(files[0][0], part, longitude, assets, size, defect)
+
+    def describe(
+        self,
+        file: TileFile,
+        part: Part,
+        longitude: float,
+        assets: Mapping[str, str],
+        size: int,
+        defect: str = "",
+    ) -> Granule:
+        """Make the granule of one overpass of a file.
+
+        Parameters
+        ----------
+        longitude
+            Degrees east of the region's centre, for the time.
+        assets
+            `cube.sources.modis_layers.WHOLE`, or layers, to path or URL.
+        """
+        suffix = f":{part.phase}" if len(self.parts) > 1 else ""
         return Granule(
             id=file.stem + suffix,
             key=file.key + suffix,
@@ -196,9 +228,9 @@ class ModisSource(SourceSettings):
             source=self.name,
             modality=self.modality,
             platform=file.platform,
-            time=time,
-            assets={layer: str(path) for layer, path in sorted(assets.items())},
-            size=sum(path.stat().st_size for path in assets.values()),
+            time=nominal_time(file, part.phase, longitude),
+            assets=assets,
+            size=size,
             defect=defect,
             extra={"stem": file.stem, "phase": part.phase},
         )

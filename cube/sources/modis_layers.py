@@ -14,9 +14,11 @@ from cube.quality import Flag, is_valid
 from cube.scene import Granule, Reading
 from cube.sources.base import Layer
 from cube.sources.modis_grid import place
-from cube.sources.modis_hdf import Plane, lay, read_geotiff, read_planes
+from cube.sources.modis_hdf import read_planes
 from cube.sources.modis_names import Encoding, Part, Product, TileFile, parse, solar_to_utc
 from cube.sources.modis_qc import Rules, modis_flags
+from cube.sources.planes import Plane, lay, read_geotiff
+from cube.sources.remote import retrieve
 from cube.sources.sentinel2 import ndvi
 from cube.sun import centre
 
@@ -35,14 +37,19 @@ Placed = tuple[Plane, "GeoBox"]
 
 
 def read_granule(
-    granule: Granule, grid: GeoBox, bands: Sequence[Band], product: Product, rules: Rules
+    granule: Granule,
+    grid: GeoBox,
+    bands: Sequence[Band],
+    product: Product,
+    rules: Rules,
+    sign: str | None = None,
 ) -> Reading:
     """Read a granule; see `cube.sources.modis.ModisSource.read`."""
     where = f"granule {granule.id}"
     part = part_of(granule, product)
     wanted = _to_read(bands)
     layers = {name: part.images[name] for name in wanted}
-    planes = _planes(granule, product, [*layers.values(), part.quality])
+    planes = _planes(granule, product, [*layers.values(), part.quality], sign)
     for layer in layers.values():
         attributes = planes[layer][0].attributes
         product.encoding.check(attributes, f"{where}, {layer}", required=WHOLE in granule.assets)
@@ -88,9 +95,11 @@ def _file(granule: Granule) -> TileFile:
     return parse(f"{granule.extra['stem']}.hdf")
 
 
-def _planes(granule: Granule, product: Product, layers: Sequence[str]) -> dict[str, Placed]:
+def _planes(
+    granule: Granule, product: Product, layers: Sequence[str], sign: str | None = None
+) -> dict[str, Placed]:
     if WHOLE not in granule.assets:
-        return {name: read_geotiff(_href(granule, name), name) for name in layers}
+        return {name: _geotiff(granule, name, sign) for name in layers}
     file = _file(granule)
     planes = read_planes(granule.assets[WHOLE], layers)
     return {name: (plane, _place(plane, name, file, product)) for name, plane in planes.items()}
@@ -139,6 +148,13 @@ def _produced(word: Layer) -> bool:
     cloud: outside the swath, or at sea.
     """
     return bool((word.covered & ((word.values & 3) != 3)).any())
+
+
+def _geotiff(granule: Granule, layer: str, sign: str | None) -> Placed:
+    def read(path: str) -> Placed:
+        return read_geotiff(path, layer)
+
+    return retrieve(_href(granule, layer), layer, read, sign)
 
 
 def _href(granule: Granule, layer: str) -> str:

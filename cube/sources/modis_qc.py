@@ -9,13 +9,17 @@ from types import MappingProxyType
 
 import numpy as np
 
-from cube.errors import GranuleError
-from cube.quality import Flag
+from cube.quality import Flag, refuse_word
 
 FINE = Flag(0)
 
-UNPRODUCED = Flag.POOR_QUALITY
-"""What "not produced for other reasons than cloud" becomes unless the settings say otherwise."""
+UNPRODUCED = Flag.MISSING
+"""What "not produced for other reasons than cloud" becomes unless the settings say otherwise.
+
+The user's guide puts under it whatever is no clear-sky land in the swath: open sea, gaps between
+swaths, missing or bad input. The layer holds fill there and nothing more is said, as in every
+other product of the cube where it is ``MISSING``; as ``POOR_QUALITY`` it would count against
+`max_bad`, and a coastal region or one at a swath's edge would lose all its scenes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +198,14 @@ def modis_flags(word: np.ndarray, name: str, rules: Rules, where: str) -> np.nda
     table, undefined = _table(name, rules)
     outside = (word < 0) | (word >= table.size)
     if outside.any():
-        _refuse(word, outside, f"is outside the {table.size.bit_length() - 1} bits", where)
+        refuse_word(word, outside, f"is outside the {table.size.bit_length() - 1} bits", where)
     bad = undefined[word] != 0
     if bad.any():
         first = int(word[bad].flat[0])
         field = WORDS[name][int(undefined[first]) - 1]
         pattern = (first >> field.shift) & (2**field.width - 1)
         reason = f"has {pattern:0{field.width}b} in field {field.name}, which is undefined"
-        _refuse(word, bad, reason, where)
+        refuse_word(word, bad, reason, where)
     flags: np.ndarray = table[word]
     return flags
 
@@ -236,12 +240,3 @@ def _meaning(name: str, field: Field, pattern: int, rules: Rules) -> Flag:
         return FINE
     unproduced = text.startswith("not produced: other") or text.startswith("not processed")
     return rules.unproduced if unproduced else flag
-
-
-def _refuse(word: np.ndarray, bad: np.ndarray, reason: str, where: str) -> None:
-    first = int(word[bad].flat[0])
-    raise GranuleError(
-        f"{where}: quality word {first} (binary {first:b}) {reason}; "
-        f"{int(bad.sum())} pixel(s) like it. Is this another collection, or another layer?",
-        kind="bad_quality_word",
-    )

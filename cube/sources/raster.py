@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ import numpy as np
 
 from cube.errors import GranuleError
 from cube.sources.files import cause, label, opened
+from cube.sources.warp import Patch, Window
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -22,9 +21,10 @@ if TYPE_CHECKING:
 NO_VALUE = -1
 """What an integer layer holds where nothing was read; flag words are never negative."""
 
-# GDAL derives the width of its kernel from the source window it picks, so a crop that is too
-# tight changes the values (0.3 K at 32 px where a granule's edge crosses the grid, 0 from 64 px).
-_PADDING = 256
+# Integers that the warper's float32 holds exactly; they are warped as they are.
+_NARROW = frozenset({"uint8", "int8", "uint16", "int16"})
+
+_NO_SHARE = 255
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,18 +104,32 @@ def read_layer(
         source = _source_box(src, crs, transform, where)
         fill = src.nodata if nodata is None else nodata
         integer = resampling == "nearest" and np.dtype(src.dtypes[0]).kind in "iu"
-        window = _window(source, grid)
+        window = Window.under(grid, source)
         if window is None:
             return _nothing(grid, integer)
-        data = _read_window(src, window, href, where)
-    box = _crop(source, window)
-    dtype = np.float64 if data.dtype.itemsize > 2 and integer else np.float32
-    pixels = data.astype(dtype)
+        data = _read_window(src, window.read, href, where)
+    patch = Patch(*_prepared(data, fill, integer), window, source)
+    if integer:
+        dtype = np.float64 if data.dtype.itemsize > 2 else np.float32
+        return _flags(patch.warped(grid, resampling, dtype))
+    return _continuous(patch, grid, resampling, scale, offset, valid)
+
+
+def _prepared(
+    data: np.ndarray, fill: float | None, integer: bool
+) -> tuple[np.ndarray, float | None]:
+    """Pixels as they are to be warped, and their fill."""
+    if data.dtype.kind in "iu":
+        limits = np.iinfo(data.dtype)
+        known = fill is not None and limits.min <= fill <= limits.max and fill == int(fill)
+        if integer and data.dtype.itemsize <= 4:
+            return data, fill if known else None
+        if known and data.dtype.name in _NARROW:
+            return data, fill
+    pixels = data.astype(np.float64 if integer else np.float32, copy=False)
     if fill is not None and not np.isnan(fill):
         pixels[data == fill] = np.nan
-    if integer:
-        return _flags(_warp(pixels, box, grid, resampling))
-    return _continuous(pixels, box, grid, resampling, scale, offset, valid)
+    return pixels, np.nan
 
 
 def _flags(warped: np.ndarray) -> Layer:
@@ -125,37 +139,51 @@ def _flags(warped: np.ndarray) -> Layer:
 
 
 def _continuous(
-    pixels: np.ndarray,
-    box: GeoBox,
+    patch: Patch,
     grid: GeoBox,
     resampling: Resampling,
     scale: float,
     offset: float,
     valid: tuple[float, float] | None,
 ) -> Layer:
-    values = _physical(_warp(pixels, box, grid, resampling), scale, offset)
+    values = _physical(patch.warped(grid, resampling), scale, offset)
     covered = np.isfinite(values)
     bad = np.zeros(covered.shape, dtype=bool)
     seen = _seen(values, covered)
     if valid is not None:
-        outside = _outside(_physical(pixels, scale, offset), valid)
+        outside = _outside(patch, scale, offset, valid)
         if outside.any():
             # Fill is fill in both warps, so that GDAL takes the same pixels and weights.
-            share = np.where(np.isnan(pixels), np.nan, outside).astype(np.float32)
-            bad = _warp(share, box, grid, resampling) > 0
+            share = np.where(patch.missing, np.uint8(_NO_SHARE), outside.view(np.uint8))
+            bad = patch.replaced(share, _NO_SHARE).warped(grid, resampling) > 0
         # Float noise only: whole steps outside were caught above.
         np.clip(values, *valid, out=values)
     values[bad | ~covered] = np.nan
     return Layer(values, covered | bad, bad, True, seen)
 
 
-def _outside(physical: np.ndarray, valid: tuple[float, float]) -> np.ndarray:
+def _outside(patch: Patch, scale: float, offset: float, valid: tuple[float, float]) -> np.ndarray:
+    """Which pixels have a value that is not valid, bool (y, x)."""
+    pixels = patch.pixels
+    if pixels.dtype.kind == "f":
+        return _beyond(_physical(pixels, scale, offset), valid)
+    # Scaling keeps the order, so those of the type's integers that are valid are neighbours.
+    limits = np.iinfo(pixels.dtype)
+    every = np.arange(limits.min, limits.max + 1)
+    good = every[~_beyond(_physical(every.astype(np.float32), scale, offset), valid)]
+    if not good.size:
+        return ~patch.missing
+    outside = (pixels < good[0]) | (pixels > good[-1])
+    return np.asarray(outside & ~patch.missing)
+
+
+def _beyond(physical: np.ndarray, valid: tuple[float, float]) -> np.ndarray:
     # 255 * 0.002 + 0.49 is 1 in decimal and a little more in float32.
     low, high = (
         bound + sign * 1e-6 * max(abs(bound), 1.0)
         for bound, sign in zip(valid, (-1, 1), strict=True)
     )
-    return (physical < low) | (physical > high)
+    return np.asarray((physical < low) | (physical > high))
 
 
 def _physical(values: np.ndarray, scale: float, offset: float) -> np.ndarray:
@@ -181,51 +209,6 @@ def _nothing(grid: GeoBox, integer: bool) -> Layer:
     return Layer(values, none, none.copy(), False, (np.nan, np.nan, np.nan))
 
 
-def _warp(pixels: np.ndarray, box: GeoBox, grid: GeoBox, resampling: Resampling) -> np.ndarray:
-    """Warp as ``reproject(pixels, out)`` does, from file to file in memory.
-
-    Given arrays, rasterio wraps them with `warnings.catch_warnings` around, which is not safe in
-    threads: where warnings are errors, one call in some hundred failed.
-    """
-    import rasterio
-    from rasterio.warp import Resampling as Method
-    from rasterio.warp import reproject
-
-    none = np.full(grid.shape, np.nan, dtype=pixels.dtype)
-    with _in_memory(pixels, box) as src, _in_memory(none, grid) as dst:
-        reproject(
-            rasterio.band(src, 1),
-            rasterio.band(dst, 1),
-            src_nodata=np.nan,
-            dst_nodata=np.nan,
-            resampling=Method[resampling],
-        )
-        out: np.ndarray = dst.read(1)
-    return out
-
-
-@contextmanager
-def _in_memory(pixels: np.ndarray, box: GeoBox) -> Iterator[Any]:
-    from rasterio.io import MemoryFile
-
-    height, width = pixels.shape
-    with (
-        MemoryFile() as file,
-        file.open(
-            driver="GTiff",
-            height=height,
-            width=width,
-            count=1,
-            dtype=pixels.dtype,
-            crs=_wkt(box),
-            transform=box.affine,
-            nodata=np.nan,
-        ) as dataset,
-    ):
-        dataset.write(pixels, 1)
-        yield dataset
-
-
 def _source_box(src: Any, crs: str | None, transform: Affine | None, where: str) -> GeoBox:
     from odc.geo.geobox import GeoBox
 
@@ -237,51 +220,6 @@ def _source_box(src: Any, crs: str | None, transform: Affine | None, where: str)
     if src.count != 1:
         raise GranuleError(f"{where}: {src.count} bands where a single one was expected")
     return GeoBox(src.shape, affine, crs or src.crs.to_wkt())
-
-
-def _window(source: GeoBox, grid: GeoBox) -> tuple[slice, slice] | None:
-    columns, rows = _edge(source, grid)
-    spans = []
-    for points, size in ((rows, source.shape[0]), (columns, source.shape[1])):
-        if not points.size or points.max() < 0 or points.min() > size:
-            return None
-        pad = _PADDING + int(points.max() - points.min()) // 4
-        first, last = int(points.min()) - pad, int(points.max()) + pad + 1
-        spans.append(slice(max(first, 0), min(last, size)))
-    return spans[0], spans[1]
-
-
-def _edge(source: GeoBox, grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
-    """The grid's outer edge in the source's pixels: columns, rows."""
-    from rasterio.warp import transform
-
-    height, width = grid.shape
-    steps = np.linspace(0, 1, 33)
-    column = np.concatenate([steps, steps, 0 * steps, 0 * steps + 1]) * width
-    row = np.concatenate([0 * steps, 0 * steps + 1, steps, steps]) * height
-    x, y = transform(_wkt(grid), _wkt(source), *_apply(grid.affine, column, row))
-    column, row = _apply(~source.affine, np.asarray(x), np.asarray(y))
-    finite = np.isfinite(column) & np.isfinite(row)
-    return column[finite], row[finite]
-
-
-def _crop(box: GeoBox, window: tuple[slice, slice]) -> GeoBox:
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
-    rows, columns = window
-    old = box.affine
-    x, y = _apply(old, np.float64(columns.start), np.float64(rows.start))
-    shape = (rows.stop - rows.start, columns.stop - columns.start)
-    return GeoBox(shape, Affine(old.a, old.b, float(x), old.d, old.e, float(y)), box.crs)
-
-
-def _wkt(box: GeoBox) -> str:
-    return str(box.crs.to_wkt()) if box.crs else ""
-
-
-def _apply(affine: Affine, x: Any, y: Any) -> tuple[Any, Any]:
-    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
 
 
 def _read_window(src: Any, window: tuple[slice, slice], href: str | Path, where: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -93,11 +93,11 @@ class Sentinel1Source(StacSource):
         platform = str((raw.get("properties") or {}).get("platform")).lower()
         return platform.startswith("sentinel-1") and str(raw.get("id")).lower().endswith("_rtc")
 
-    def granule(self, item: Item, home: Home) -> Granule:
+    def granules(self, item: Item, home: Home, grid: GeoBox) -> Iterable[Granule]:
         """Describe an item as a granule."""
         there = {name: keys for name, keys in LAYERS.items() if set(keys) & set(item.assets)}
         bands = ", ".join(map(str, item.properties.get("sar:polarizations") or item.assets))
-        return self.describe(
+        yield self.describe(
             item,
             home,
             there,
@@ -116,6 +116,7 @@ class Sentinel1Source(StacSource):
             resampling="average",
             valid=(0.0, np.inf),
             sign=self.sign,
+            reader=self.reader,
         )
         _refuse_units(layer, self.units, f"{granule.id}: {name}")
         return layer

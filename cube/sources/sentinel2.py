@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -58,7 +58,8 @@ class Sentinel2Source(StacSource):
 
     Reflectances are averaged over the pixels with data; NDVI is computed from the averages. A
     pixel takes the flags of the 20 m scene class at its centre (nearest): classes are never
-    averaged, and a small cloud that misses the centre stays unflagged.
+    averaged, and a small cloud that misses the centre stays unflagged. A tile that comes in two
+    parts, from two datastrips of one datatake, is mosaicked by the ingest.
 
     Examples
     --------
@@ -99,7 +100,15 @@ class Sentinel2Source(StacSource):
             As `cube.sources.raster.read_layer`, and ``bad_quality_word`` for a scene class that
             does not exist (a class map that was averaged or compressed with loss).
         """
-        scl = read_asset(granule, "scl", grid, resampling="nearest", nodata=-1, sign=self.sign)
+        scl = read_asset(
+            granule,
+            "scl",
+            grid,
+            resampling="nearest",
+            nodata=-1,
+            sign=self.sign,
+            reader=self.reader,
+        )
         if not scl.overlaps:
             return Reading.empty(len(bands), grid)
         flags = decode_scl(scl, granule.id)
@@ -119,7 +128,7 @@ class Sentinel2Source(StacSource):
         """Tell whether an item that names no collection is of this product."""
         return str((raw.get("properties") or {}).get("s2:product_type")) == "S2MSI2A"
 
-    def granule(self, item: Item, home: Home) -> Granule:
+    def granules(self, item: Item, home: Home, grid: GeoBox) -> Iterable[Granule]:
         """Describe an item as a granule."""
         baseline = _baseline(item.properties)
         offset = self._offset(item.properties, baseline)
@@ -129,11 +138,11 @@ class Sentinel2Source(StacSource):
             "neither earthsearch:boa_offset_applied nor s2:processing_baseline says whether the "
             "-1000 DN offset is applied; set `boa_offset` in the region file"
         )
-        return self.describe(
+        yield self.describe(
             item,
             home,
             LAYERS,
-            key=f"{platform_name(item)}_{_tile(item)}_{_datatake(item)}",
+            key=f"{platform_name(item)}_{_tile(item)}_{_acquisition(item)}",
             version=f"{baseline or '00.00'}-{sequence:02d}-{made}",
             defect=unknown if offset is None else "",
             extra={"boa_offset": offset, "cloud_cover": item.properties.get("eo:cloud_cover")},
@@ -161,6 +170,7 @@ class Sentinel2Source(StacSource):
             offset=granule.extra["boa_offset"] * QUANTIFICATION,
             valid=(band.valid_min, band.valid_max),
             sign=self.sign,
+            reader=self.reader,
         )
 
 
@@ -220,8 +230,18 @@ def _tile(item: Item) -> str:
     return tile.zfill(5) if tile else match[1] if match else ""
 
 
+def _acquisition(item: Item) -> str:
+    """Start of the datatake and of the datastrip, the same for every delivery of an acquisition.
+
+    A datatake that is downlinked in two strips can leave a tile in two products, each with a part
+    of it (``…_0_L2A`` and ``…_1_L2A`` of Earth Search). They are two acquisitions, to be
+    mosaicked; a reprocessing has the strip's start of the first processing.
+    """
+    strip = re.search(r"_S(\d{8}T\d{6})_", str(item.properties.get("s2:datastrip_id") or ""))
+    return f"{_datatake(item)}{f'_S{strip[1]}' if strip else ''}"
+
+
 def _datatake(item: Item) -> str:
-    """Start of the datatake, the same for every delivery of an acquisition."""
     for field in ("s2:datatake_id", "s2:product_uri"):
         match = re.search(r"_(\d{8}T\d{6})_", str(item.properties.get(field) or ""))
         if match:

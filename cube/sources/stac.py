@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from urllib.parse import unquote, urljoin, urlsplit
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from cube.grid import lonlat_bounds
 from cube.scene import Granule
@@ -19,6 +19,7 @@ from cube.sources.asset import Georeference
 from cube.sources.base import Period, SourceSettings
 from cube.sources.remote import is_remote, require_signer
 from cube.sources.stac_items import MALFORMED, Found, Home, RawItem, footprint, start_time
+from cube.sources.stacked import Reader, require_reader
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -47,6 +48,9 @@ class StacSource(SourceSettings):
     """Collection of the items, if it is none of those that the catalogues use."""
     sign: Literal["planetary-computer"] | None = None
     """Who signs the URLs of the assets; the package ``planetary-computer`` must be installed."""
+    reader: Reader = Field(default="rasterio", exclude=True)
+    """Who fetches the pixels: rasterio, which took the least time and memory and is GDAL's warp to
+    the last bit, or ``stackstac``, a package of its own. Values and flags are the same."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -74,13 +78,14 @@ class StacSource(SourceSettings):
             or with something else than items.
         """
         require_signer(self.sign)
+        require_reader(self.reader, f"source {self.name!r}")
         granules: dict[str, Granule] = {}
         for found in self._find(grid, period):
             if found.item is not None and not touches(found.item, grid):
                 continue
-            granule = self._granule(found)
-            if granule.time is None or granule.time in period:
-                keep_usable(granules, granule)
+            for granule in self._granules(found, grid):
+                if granule.time is None or granule.time in period:
+                    keep_usable(granules, granule)
         return list(granules.values())
 
     def wants(self, raw: RawItem) -> bool:
@@ -95,8 +100,8 @@ class StacSource(SourceSettings):
         """Tell whether an item that names no collection is of this product."""
 
     @abstractmethod
-    def granule(self, item: Item, home: Home) -> Granule:
-        """Describe an item as a granule; `home` is where its relative hrefs start."""
+    def granules(self, item: Item, home: Home, grid: GeoBox) -> Iterable[Granule]:
+        """Describe an item's granules; `home` is where its relative hrefs start."""
 
     def _find(self, grid: GeoBox, period: Period) -> Iterable[Found]:
         if self.catalog is None:
@@ -104,13 +109,13 @@ class StacSource(SourceSettings):
         collection = self.collection or self.collections[0]
         return stac_api.find_items(self.catalog, collection, grid, period, self.wants)
 
-    def _granule(self, found: Found) -> Granule:
+    def _granules(self, found: Found, grid: GeoBox) -> Iterable[Granule]:
         if found.item is None:
-            return self._broken(found)
+            return [self._broken(found)]
         try:
-            return self.granule(found.item, found.home)
+            return list(self.granules(found.item, found.home, grid))
         except MALFORMED as error:
-            return self._broken(found.malformed(found.item.id, error))
+            return [self._broken(found.malformed(found.item.id, error))]
 
     def _broken(self, found: Found) -> Granule:
         home = found.home
@@ -177,7 +182,7 @@ class StacSource(SourceSettings):
             platform=platform_name(item),
             time=time,
             assets=assets,
-            size=sum(_size(assets[layer], asset) for layer, asset in found.items()),
+            size=sum(asset_size(assets[layer], asset) for layer, asset in found.items()),
             defect=next((problem for problem in problems if problem), ""),
             extra={
                 "georeference": {
@@ -256,7 +261,8 @@ def out_of_reach(assets: Mapping[str, str], *, wire: bool) -> str:
     return ""
 
 
-def _size(href: str, asset: Asset) -> int:
+def asset_size(href: str, asset: Asset) -> int:
+    """Bytes of an asset, as the item says or the local file has; 0 if unknown."""
     return int(asset.extra_fields.get("file:size") or 0) if "://" in href else _local_size(href)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from cube.errors import SourceError
+from cube.sources.files import walk
 from cube.sources.stac_items import Found, RawItem, considered
 
 
@@ -16,7 +16,9 @@ def find_items(location: Path, wanted: Callable[[RawItem], bool]) -> Iterator[Fo
     """Find the STAC items in a folder, its subfolders, or one JSON file.
 
     A file may hold one item, a list of items or a FeatureCollection. JSON that is no STAC item,
-    or one that is not wanted, is passed over; what cannot be parsed is not.
+    or one that is not wanted, is passed over; what cannot be parsed is not. The folder is searched
+    rather than walked by pystac, which follows the links of a catalogue: downloaded items seldom
+    come with one, and its walk ends at the first item that is malformed.
 
     Raises
     ------
@@ -45,21 +47,11 @@ def files_below(location: Path, *extensions: str) -> list[Path]:
     if location.is_file():
         return [location]
     try:
-        return sorted(
-            Path(folder) / name
-            for folder, _, names in os.walk(location, onerror=_raise)
-            for name in names
-            if name.lower().endswith(extensions)
-        )
+        return walk(location, lambda name: name.lower().endswith(extensions))
     except OSError as error:
         raise SourceError(
             f"the folder {location} cannot be searched: {error}; check `path` in the region file"
         ) from error
-
-
-def _raise(error: OSError) -> None:
-    # os.walk and Path.rglob pass over folders they may not list; granules would vanish unseen.
-    raise error
 
 
 def _features(content: Any) -> list[RawItem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
 
 import cube
@@ -154,3 +156,50 @@ def test_a_class_map_that_was_compressed_with_loss_fails_by_itself(
     assert failure.granule == CLOUDY and "class 12" in failure.reason
     row = cube.open(region).ledger.get(CLOUDY)
     assert row is not None and (row.status, row.rule) == (Status.FAILED, "bad_quality_word")
+
+
+def split_tile(tile: Path, folder: Path) -> None:
+    """The clear date as two products, north and south, that share a band of rows."""
+    properties = {"0": "20230815T095630", "1": "20230815T095648"}
+    parts = {"0": slice(0, 360), "1": slice(340, 915)}
+    for sequence, rows in parts.items():
+        name = CLEAR.replace("_0_L2A", f"_{sequence}_L2A")
+        item = json.loads((tile / CLEAR / f"{CLEAR}.json").read_text())
+        item["id"] = name
+        item["properties"]["s2:sequence"] = sequence
+        strip = item["properties"]["s2:datastrip_id"]
+        item["properties"]["s2:datastrip_id"] = strip.replace(
+            "S20230815T095630", f"S{properties[sequence]}"
+        )
+        (folder / name).mkdir(parents=True)
+        for asset in item["assets"].values():
+            asset["href"] = f"./{asset['href'].rsplit('/', 1)[-1]}"
+        (folder / name / f"{name}.json").write_text(json.dumps(item))
+        for layer in ("B04", "B08", "SCL"):
+            with (
+                pytest.warns(NotGeoreferencedWarning),
+                rasterio.open(tile / CLEAR / f"{layer}.tif") as src,
+            ):
+                values = src.read(1)
+            part = np.zeros_like(values)
+            part[rows] = values[rows]
+            with rasterio.open(
+                folder / name / f"{layer}.tif", "w", "GTiff", 915, 915, 1, dtype=part.dtype,
+                crs="EPSG:32633", transform=Affine(120, 0, CORNER[0], 0, -120, CORNER[1]),
+            ) as file:  # fmt: skip
+                file.write(part, 1)
+
+
+def test_a_tile_in_two_parts_is_one_scene(
+    optical: xr.Dataset, tile: Path, write_region: Callable[..., Region], tmp_path: Path
+) -> None:
+    split_tile(tile, tmp_path / "parts")
+    region = write_region(tmp_path, **tables(tmp_path / "parts", max_cloud=1.0, max_bad=1.0))
+    report = ingest(region)
+    assert report.scenes["written"] == 1 and report.ledger["ingested"] == 2
+    halves = cube.open(region).dataset("optical", chunks=None).load()
+    whole = scene_of(optical, CLEAR)
+    assert str(halves["granules"].item()).count("_L2A") == 2
+    for name in ("imagery", "qc", "product_qc"):
+        np.testing.assert_array_equal(halves[name].values[0], whole[name].values)
+    assert not ingest(region).changed

@@ -12,13 +12,16 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pydantic import ValidationError
+from pyproj import Transformer
 
 from cube.bands import ASTER_LST
 from cube.errors import GranuleError, SourceError
 from cube.quality import Flag, is_valid
 from cube.scene import Granule, Reading
 from cube.sources.aster import AsterSource
+from cube.sources.aster_swath import read_swath
 from cube.sources.base import Period
+from modis_files import write_swath
 
 EVER = Period(datetime(1999, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC))
 LST = ASTER_LST.require(("lst",))
@@ -112,7 +115,6 @@ def test_both_versions_of_the_product_are_recognised(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        (f"{V3}.hdf", "HDF swaths"),
         ("AST_08_shortened.tif", "list it under"),
         ("AST_08_00413032015104740_20250822003637_SKT.tif", "list it under"),  # month 13
         (f"{V4}_SKT_QA_DataPlane.tif", "layer SKT missing"),
@@ -248,6 +250,98 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:60_000])
 
     with pytest.raises(GranuleError, match="download it again") as caught:
+        read(tmp_path)
+    assert caught.value.kind == "truncated"
+
+
+# --- swaths -----------------------------------------------------------------------------------
+
+SWATH = (700, 830)
+SWATH_PLACE = Affine.translation(490_000, 4_420_000) @ Affine.rotation(-8.5) @ Affine.scale(90, -90)
+
+
+def swath_values() -> np.ndarray:
+    values: np.ndarray = np.round(plane(*places(SWATH_PLACE, SWATH)) * 10).astype(np.uint16)
+    values[:, :40], values[:, 40:60] = 0, 2000
+    return values
+
+
+def test_a_swath_is_read_as_its_geotiff(tmp_path: Path) -> None:
+    """Positions of 11 x 11 pixels place all 700 x 830 to a metre."""
+    values, quality = swath_values(), np.zeros(SWATH, np.uint8)
+    quality[300:330] = 4
+    for folder in ("swath", "tiff"):
+        (tmp_path / folder).mkdir()
+    write_swath(tmp_path / "swath" / f"{V3}.hdf", values, SWATH_PLACE, CRS, quality)
+    write(tmp_path / "tiff" / f"{V4}_SKT.tif", values, SWATH_PLACE)
+    write(tmp_path / "tiff" / f"{V4}_SKT_QA_DataPlane.tif", quality, SWATH_PLACE)
+
+    found, expected = read(tmp_path / "swath"), read(tmp_path / "tiff")
+
+    granule = only(source(tmp_path / "swath"))
+    assert (granule.id, granule.version, set(granule.assets)) == (
+        V3,
+        "003_20210822003637",
+        {"HDF"},
+    )
+    assert_invariant(found)
+    assert has(found, Flag.POOR_QUALITY).any() and is_valid(found.qc).mean() > 0.5
+    np.testing.assert_array_equal(found.qc, expected.qc)
+    np.testing.assert_array_equal(found.product_qc, expected.product_qc)
+    np.testing.assert_allclose(found.imagery, expected.imagery, atol=2e-3)
+
+
+def test_a_swath_lies_where_its_positions_say(tmp_path: Path) -> None:
+    values = swath_values()
+    write_swath(tmp_path / f"{V3}.hdf", values, SWATH_PLACE, CRS)
+    planes, box = read_swath(str(tmp_path / f"{V3}.hdf"), ("KineticTemperature", "QA_DataPlane"))
+    np.testing.assert_array_equal(planes["KineticTemperature"].values, values)
+    assert str(box.crs) == CRS and tuple(box.shape) == SWATH
+    for here, there in zip(places(box.affine, SWATH), places(SWATH_PLACE, SWATH), strict=True):
+        np.testing.assert_allclose(here, there, atol=0.01)
+
+
+def test_a_swath_in_the_next_zone_is_averaged_in_its_place(tmp_path: Path) -> None:
+    write_swath(tmp_path / f"{V3}.hdf", swath_values(), SWATH_PLACE, CRS)
+    x, y = Transformer.from_crs(CRS, "EPSG:32630", always_xy=True).transform(515_000, 4_385_000)
+    grid = GeoBox((40, 40), Affine(250, 0, round(x), 0, -250, round(y)), "EPSG:32630")
+    origin = source(tmp_path)
+    reading = origin.read(only(origin, grid), grid, LST)
+    expected = plane(
+        *Transformer.from_crs("EPSG:32630", CRS, always_xy=True).transform(
+            *places(grid.affine, grid.shape)
+        )
+    )
+    assert is_valid(reading.qc).all()
+    assert float(np.abs(reading.imagery[0] - expected).max()) < 0.1
+
+
+def test_of_a_swath_and_its_geotiffs_the_swath_is_read(tmp_path: Path) -> None:
+    write_swath(tmp_path / f"{V3}.hdf", swath_values(), SWATH_PLACE, CRS)
+    write(tmp_path / f"{V3}.SurfaceKineticTemperature.KineticTemperature.tif", stored())
+    assert set(only(source(tmp_path)).assets) == {"HDF"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "problem"),
+    [
+        ({"bend": 400.0}, "off a map-projected scene"),
+        ({"struct": ""}, "does not say to which pixels"),
+    ],
+)
+def test_a_swath_that_cannot_be_placed_is_refused(
+    tmp_path: Path, broken: dict[str, Any], problem: str
+) -> None:
+    write_swath(tmp_path / f"{V3}.hdf", swath_values(), SWATH_PLACE, CRS, **broken)
+    with pytest.raises(GranuleError, match=problem) as caught:
+        read(tmp_path)
+    assert caught.value.kind == "unreadable"
+
+
+def test_a_damaged_swath_is_refused(tmp_path: Path) -> None:
+    path = write_swath(tmp_path / f"{V3}.hdf", swath_values(), SWATH_PLACE, CRS)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(GranuleError) as caught:
         read(tmp_path)
     assert caught.value.kind == "truncated"
 

@@ -13,7 +13,7 @@ BANDS = [band for modality in MODALITIES.values() for band in modality.bands.val
 @pytest.mark.parametrize("band", BANDS, ids=lambda band: band.name)
 def test_a_band_is_whole(band: Band) -> None:
     assert band.valid_min < band.valid_max
-    assert band.units in {"K", "1", "dB"}
+    assert band.units in {"K", "1", "dB", "degree"}
     assert band.long_name
 
 

@@ -19,7 +19,6 @@ from odc.geo.geobox import GeoBox
 from pydantic import ValidationError
 from rasterio.warp import transform_bounds
 
-import cube.sources.earthdata_search
 from cube.bands import THERMAL
 from cube.errors import GranuleError, SourceError
 from cube.grid import region_grid
@@ -39,6 +38,8 @@ LOS_ANGELES = region_grid((-118.7, 33.7, -117.5, 34.3), None, 70.0)
 WORLD = Path("granules/api/cmr_from_notebook_outputs")
 LISTING = WORLD / "earthaccess_search_LosAngeles_2023_ECO_L2T_LSTE_EMITL2ARFL.json"
 CATALOGUE = EarthdataServer.CATALOGUE
+
+pytestmark = pytest.mark.usefixtures("stranger")
 
 
 class Ticking:
@@ -64,34 +65,9 @@ class Impatient(EarthdataSource):
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def certificate(authority: trustme.CA) -> trustme.LeafCert:
-    return authority.issue_cert("127.0.0.1", "localhost")
-
-
-@pytest.fixture(scope="session")
 def simulation(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
     settings = SimulationSettings.tiny(sentinel1=0, sentinel2=0)
     return simulate(tmp_path_factory.mktemp("simulated"), settings)
-
-
-@pytest.fixture(autouse=True)
-def stranger(
-    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> pytest.MonkeyPatch:
-    """A machine without credentials that trusts the servers of the tests."""
-    bundle = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(bundle))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    for name in ("TOKEN", "USERNAME", "PASSWORD"):
-        monkeypatch.delenv(f"EARTHDATA_{name}", raising=False)
-    monkeypatch.setattr(cube.sources.earthdata_search, "TIMEOUT", (1.0, 0.5))
-    return monkeypatch
 
 
 def simulated_records(simulation: Simulation, url: str) -> list[dict[str, Any]]:
@@ -229,7 +205,8 @@ def test_a_real_listing_page_by_page(
     one = by_id(found)["ECOv002_L2T_LSTE_28264_003_11SLT_20230701T085534_0710_01"]
     assert one.key == "L2T_LSTE_28264_003_11SLT_20230701T085534" and one.version == "002_0710_01"
     assert one.time == datetime(2023, 7, 1, 8, 55, 34, tzinfo=UTC)
-    assert set(one.assets) == {"LST", "LST_err", "EmisWB", "QC", "cloud", "water"}
+    layers = {"LST", "LST_err", "EmisWB", "QC", "cloud", "water", "view_zenith"}
+    assert set(one.assets) == layers
     assert one.assets["LST"].startswith("https://data.lpdaac.earthdatacloud.nasa.gov/")
     assert one.assets["LST"].endswith(f"/{one.id}_LST.tif")
     # One request counts, the others turn the pages.
@@ -683,7 +660,8 @@ def test_only_what_decides_about_pixels_counts_as_a_setting() -> None:
     [
         {"max_lst_error": 3},
         {"path": "x"},
-        {"access": "s3"},
+        {"access": "ftp"},
+        {"s3_credentials": "http://plain"},
         {"max_cache": 0},
         {"kind": "ecostress"},
     ],

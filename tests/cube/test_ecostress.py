@@ -22,6 +22,7 @@ from cube.quality import BAD, Flag, is_valid
 from cube.scene import Coverage, Granule, Reading
 from cube.sources.base import Period
 from cube.sources.ecostress import EcostressSource
+from pipelines.simulate import SimulationSettings, simulate
 
 UTM = "EPSG:32630"
 GRID = GeoBox((20, 24), Affine(70, 0, 300_000, 0, -70, 4_200_000), UTM)
@@ -91,7 +92,7 @@ def test_a_tile_is_found_with_all_that_its_name_says(tmp_path: Path) -> None:
     assert granule.version == "002_0712_01"
     assert granule.time == datetime(2024, 7, 28, 20, 40, 25, tzinfo=UTC)
     assert granule.platform == "ISS" and granule.modality == "thermal" and not granule.defect
-    assert set(granule.assets) == {"LST", "QC", "cloud", "water", "EmisWB"}
+    assert set(granule.assets) == {"LST", "QC", "cloud", "water", "EmisWB", "view_zenith"}
     assert granule.size == sum(Path(href).stat().st_size for href in granule.assets.values())
     assert granule.extra["orbit"] == "34366" and granule.extra["build"] == "0712"
 
@@ -264,6 +265,43 @@ def test_emissivity_and_lst_err_in_bytes(tmp_path: Path) -> None:
             dst.scales, dst.offsets = (scale,), (offset,)
     reading = read(tmp_path, bands=THERMAL.require(("emissivity", "lst", "lst_err")))
     assert np.allclose(reading.imagery[:, 5, 5], [0.95, 300.0, 1.2], atol=1e-5)
+
+
+def test_the_view_angle_is_a_band_if_asked_for(tmp_path: Path) -> None:
+    angles = np.linspace(0.5, 28, GRID.shape[0] * GRID.shape[1], dtype="float32")
+    angles = angles.reshape(GRID.shape)
+    angles[0, :3] = np.nan
+    write_tile(tmp_path, view_zenith=angles)
+    reading = read(tmp_path, bands=THERMAL.require(("lst", "view_zenith")))
+    np.testing.assert_array_equal(reading.imagery[1], angles)
+    np.testing.assert_array_equal(np.isnan(reading.imagery[0]), np.isnan(angles))
+    assert (reading.qc[0, :3] == Flag.POOR_QUALITY).all()
+    np.testing.assert_array_equal(read(tmp_path).imagery[0], 300)
+
+
+def test_a_missing_view_angle_shows_when_it_is_asked_for(tmp_path: Path) -> None:
+    write_tile(tmp_path)
+    with pytest.raises(GranuleError, match="needs layer view_zenith") as caught:
+        read(tmp_path, bands=THERMAL.require(("lst", "view_zenith")))
+    assert caught.value.kind == "missing_layer"
+
+
+def test_view_angles_of_a_whole_simulated_tile(tmp_path: Path) -> None:
+    """As the product writes them, float32 with NaN: no real layer of this kind is at hand."""
+    world = simulate(tmp_path, SimulationSettings.tiny(sentinel1=0, sentinel2=0))
+    grid = world.settings.grid
+    eco = source(world.folder / "ecostress")
+    seen = 0
+    for granule in eco.search(grid, ALWAYS):
+        if granule.defect or "view_zenith" not in granule.assets:
+            continue
+        reading = eco.read(granule, grid, THERMAL.require(("lst", "view_zenith")))
+        plain = eco.read(granule, grid, LST)
+        valid = is_valid(reading.qc)
+        np.testing.assert_array_equal(reading.imagery[0][valid], plain.imagery[0][valid])
+        assert ((reading.imagery[1][valid] >= 0) & (reading.imagery[1][valid] < 60)).all()
+        seen += int(valid.any())
+    assert seen > 1
 
 
 def test_masks_are_never_scaled(tmp_path: Path) -> None:

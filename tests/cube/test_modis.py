@@ -22,7 +22,7 @@ from rasterio.warp import Resampling, reproject
 from cube.bands import MODIS_LST, MODIS_NDVI
 from cube.errors import GranuleError, SourceError
 from cube.quality import Flag, is_valid
-from cube.scene import Granule, Reading, group, mosaic
+from cube.scene import Coverage, Granule, Reading, group, mosaic
 from cube.sources.base import Period
 from cube.sources.modis import ModisSource
 from cube.sources.modis_grid import RADIUS, TILE, sinusoidal, tile_box
@@ -183,10 +183,10 @@ def test_cloud_and_holes_are_flagged_where_the_word_says(tmp_path: Path) -> None
     assert {0, 2, 3} == set(np.unique(reading.product_qc).tolist())
     np.testing.assert_array_equal(reading.product_qc, expected)
     np.testing.assert_array_equal((reading.qc & int(Flag.CLOUD)) != 0, expected == 2)
-    np.testing.assert_array_equal((reading.qc & int(Flag.POOR_QUALITY)) != 0, expected == 3)
+    np.testing.assert_array_equal((reading.qc & int(Flag.MISSING)) != 0, expected == 3)
 
-    missing = read_day(tmp_path, not_produced="missing")
-    np.testing.assert_array_equal((missing.qc & int(Flag.MISSING)) != 0, expected == 3)
+    poor = read_day(tmp_path, not_produced="poor_quality")
+    np.testing.assert_array_equal((poor.qc & int(Flag.POOR_QUALITY)) != 0, expected == 3)
 
 
 def test_refused_pixels_have_no_share_in_their_neighbours(tmp_path: Path) -> None:
@@ -596,6 +596,18 @@ def test_the_real_tile_of_north_east_brazil(tmp_path: Path, shared_data: Path) -
     assert abs(seen - nominal) < timedelta(minutes=30)
     assert 305 < np.nanmedian(reading.imagery) < 320
     assert 285 < np.nanmedian(origin.read(night, CEARA, LST).imagery) < 300
+
+
+def test_the_sea_of_a_real_coast_is_not_bad_land(tmp_path: Path, shared_data: Path) -> None:
+    """What was not produced over the sea must not let `max_bad` reject the scene."""
+    shutil.copy(shared_data / "granules/modis/MOD11A1/MOD11A1.hdf", tmp_path / f"{REAL}.hdf")
+    coast = GeoBox((200, 220), Affine(1000, 0, 390_000, 0, -1000, 9_780_000), "EPSG:32724")
+    shares = {}
+    for setting in ("missing", "poor_quality"):
+        origin = source(tmp_path, not_produced=setting)
+        reading = origin.read(granules(origin, coast)[f"{REAL}:day"], coast, LST)
+        shares[setting] = Coverage.of(reading.qc).bad_fraction
+    assert shares["missing"] < 0.1 < shares["poor_quality"]
 
 
 def test_the_open_sea_of_the_real_tile_is_empty(tmp_path: Path, shared_data: Path) -> None:

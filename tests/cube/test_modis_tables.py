@@ -152,20 +152,21 @@ def test_the_crop_of_a_tile_is_placed_by_its_metadata() -> None:
     [
         ("11A1", 0b00000000, Flag(0)),
         ("11A1", 0b00000010, Flag.CLOUD),
-        ("11A1", 0b00000011, Flag.POOR_QUALITY),
+        ("11A1", 0b00000011, Flag.MISSING),  # sea, a gap between swaths, no input
         ("11A1", 0b10010101, Flag(0)),  # emissivity error <= 0.02, LST error <= 3 K
         ("21A1", 0b1100000000000001, Flag(0)),  # unreliable: what bare rock looks like
         ("21A1", 0b0000000000110001, Flag.CLOUD),
         ("21A1", 0b0000000000010000, Flag.CLOUD),  # thin cirrus
         ("21A1", 0b0000000000100001, Flag.POOR_QUALITY),  # near a cloud
         ("21A1", 0b0000000000000010, Flag.CLOUD),
-        ("21A1", 0b0000000000001111, Flag.POOR_QUALITY),
+        ("21A1", 0b0000000000000011, Flag.MISSING),
+        ("21A1", 0b0000000000001111, Flag.MISSING | Flag.POOR_QUALITY),
         ("09GQ", 0b0011000000000000, Flag(0)),
         ("09GQ", 0b0011000001110001, Flag.POOR_QUALITY),  # noisy detector in band 1
         ("09GQ", 0b0011110000000001, Flag.POOR_QUALITY),  # constant for climatology in band 2
-        ("09GQ", 0b0000111111110010, Flag.CLOUD | Flag.POOR_QUALITY),
+        ("09GQ", 0b0000111111110010, Flag.CLOUD),  # not processed, for a cloud
         ("09GQ", 0b0000101110110010, Flag.CLOUD),  # a cloud was seen: not missing
-        ("09GQ", 2995, Flag.MISSING | Flag.POOR_QUALITY),  # the layer's fill
+        ("09GQ", 2995, Flag.MISSING),  # the layer's fill
     ],
 )
 def test_quality_words_become_the_cubes_flags(name: str, word: int, expected: Flag) -> None:

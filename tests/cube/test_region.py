@@ -221,6 +221,24 @@ def test_a_box_outside_of_where_the_crs_is_of_use_is_refused() -> None:
     assert "area: " in refused(changed)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:6933", "EPSG:3857", "EPSG:3035", "EPSG:3031"])
+@pytest.mark.parametrize("bbox", [[-180.0, -80.0, 180.0, 80.0], [-100.0, -60.0, 100.0, 60.0]])
+def test_a_world_is_no_region_whatever_its_crs(crs: str, bbox: list[float]) -> None:
+    changed = tables()
+    changed["area"] = {"bbox": bbox, "crs": crs, "resolution": 7000.0}
+    message = refused(changed)
+    assert "area: " in message and "a cube is one region, not the world" in message
+    changed["area"] = {"bounds": [-2e7, -5e6, 2e7, 5e6], "crs": crs, "resolution": 7000.0}
+    assert "not the world" in refused(changed)
+
+
+def test_a_continent_at_the_pole_is_a_region() -> None:
+    changed = tables()
+    changed["area"] = {"bbox": [-180.0, -90.0, 180.0, -60.0], "crs": "EPSG:3031"}
+    changed["area"]["resolution"] = 7000.0
+    assert parse(changed).grid.shape == (954, 954)
+
+
 def test_region_errors_are_value_errors() -> None:
     assert issubclass(RegionError, ValueError)
     assert issubclass(GridError, ValueError)

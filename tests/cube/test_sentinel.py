@@ -184,7 +184,7 @@ def test_both_real_dates_are_found_with_what_their_items_say(twl: Path) -> None:
         ("S2A_33TWL_20230815_0_L2A", "Sentinel-2A", ""),
         ("S2B_33TWL_20230810_0_L2A", "Sentinel-2B", ""),
     ]
-    assert granules[0].key == "Sentinel-2A_33TWL_20230815T095031"
+    assert granules[0].key == "Sentinel-2A_33TWL_20230815T095031_S20230815T095630"
     assert granules[0].time == datetime(2023, 8, 15, 9, 58, 11, 662000, tzinfo=UTC)
     assert granules[0].version.startswith("05.09-00")
     assert granules[0].extra["cloud_cover"] == pytest.approx(0.20399)
@@ -357,6 +357,29 @@ def test_reprocessed_delivery_has_the_same_key_and_a_higher_version(tmp_path: Pa
     assert [granule.id for granule in in_order] == ["old", "again", "late", "second"]
 
 
+def test_parts_of_a_tile_from_two_datastrips_are_two_acquisitions(tmp_path: Path) -> None:
+    optical(tmp_path, np.full((21, 28), 3000), np.full((21, 28), 6000))
+    strip = "S2B_OPER_MSI_L2A_DS_2BPS_{made}_S20240419T{start}_N05.10"
+    for name, sequence, made, start in (
+        ("first", 0, "20240419T120000", "105550"),
+        ("second", 1, "20240419T120500", "105610"),
+        ("first again", 2, "20250101T000000", "105550"),
+    ):
+        identity = strip.format(made=made, start=start)
+        l2a(tmp_path, name=name, **{"s2:sequence": str(sequence), "s2:datastrip_id": identity})
+    keys = {granule.id: granule.key for granule in s2(tmp_path).search(grid70(), EVER)}
+    assert keys["first"] == keys["first again"] != keys["second"]
+
+
+def test_real_reprocessings_keep_the_start_of_their_datastrip(shared_data: Path) -> None:
+    """One datatake, its tiles processed again on different days of 2020."""
+    file = shared_data / "granules/api/odc_stac_items/site1-20200606-tall-strip-africa.geojson"
+    africa = GeoBox((1400, 300), Affine(1000, 0, 500_000, 0, -1000, 10_000_000), "EPSG:32735")
+    granules = s2(file).search(africa, EVER)
+    assert len(granules) >= 5
+    assert {granule.key[-33:] for granule in granules} == {"_20200606T080609_S20200606T083047"}
+
+
 # --- where a file lies ----------------------------------------------------------------------
 
 
@@ -436,7 +459,9 @@ def test_real_planetary_computer_items_say_that_their_assets_are_not_here(
     assert all("asset not here" in granule.defect for granule in granules)
     assert {granule.platform for granule in granules} == {"Sentinel-2B"}
     assert all(granule.extra["boa_offset"] == -1000 for granule in granules)
-    assert "Sentinel-2B_47XML_20240419T095549" in {granule.key for granule in granules}
+    assert "Sentinel-2B_47XML_20240419T095549_S20240419T095549" in {
+        granule.key for granule in granules
+    }
 
 
 def test_real_rtc_items_are_told_apart_by_polarisation(shared_data: Path) -> None:

@@ -419,7 +419,7 @@ def around(item: dict[str, Any]) -> GeoBox:
         (
             s2,
             "sentinel-2-l2a",
-            "Sentinel-2B_53NKG_20250312T014549",
+            "Sentinel-2B_53NKG_20250312T014549_S20250312T014547",
             "05.11-00-20250312041213",
         ),
     ],

@@ -50,7 +50,7 @@ def write_hdf(
 ) -> Path:
     from pyhdf.SD import SD, SDC
 
-    kinds = {"uint8": "UINT8", "uint16": "UINT16", "int16": "INT16"}
+    kinds = {"uint8": "UINT8", "uint16": "UINT16", "int16": "INT16", "float64": "FLOAT64"}
     file = SD(str(path), SDC.WRITE | SDC.CREATE | SDC.TRUNC)
     for name, (values, attributes) in layers.items():
         sds = file.create(name, getattr(SDC, kinds[str(values.dtype)]), values.shape)
@@ -141,3 +141,66 @@ def write_reflectance(
         "QC_250m_1": (word, {"_FillValue": 2995}),
     }
     return write_hdf(folder / f"{stem}.hdf", layers, metadata(list(layers), box)), red, nir
+
+
+SWATH_STEPS = (70, 83)
+"""Lines and pixels from one position of ASTER's TIR lattice to the next: 700 x 830 by 11 x 11."""
+
+
+def write_swath(
+    path: Path,
+    values: np.ndarray,
+    affine: Affine,
+    crs: str,
+    quality: np.ndarray | None = None,
+    bend: float = 0.0,
+    struct: str | None = None,
+) -> Path:
+    """AST_08 as an HDF-EOS swath.
+
+    Fields, dimensions and lattice are those of the ASTER Higher-Level Product User Guide and of
+    the HDF-EOS group's reader for AST_08 version 3: swath ``SurfaceKineticTemperature``, uint16
+    ``KineticTemperature`` of 0.1 K, ``QA_DataPlane``, and geodetic ``Latitude`` and
+    ``Longitude`` on 11 x 11 positions, the last of them just outside the image.
+
+    Parameters
+    ----------
+    affine, crs
+        Where the pixels lie.
+    bend
+        Metres by which the lattice's middle is out of line.
+    struct
+        In place of ``StructMetadata.0``.
+    """
+    from pyproj import Transformer
+
+    steps = np.arange(11)
+    row, column = np.meshgrid(steps * SWATH_STEPS[0], steps * SWATH_STEPS[1], indexing="ij")
+    a, b, c, d, e, f = tuple(affine)[:6]
+    x = a * (column + 0.5) + b * (row + 0.5) + c
+    y = d * (column + 0.5) + e * (row + 0.5) + f + bend * np.sin(steps / 10 * np.pi)
+    longitude, latitude = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
+    quality = np.zeros(values.shape, np.uint8) if quality is None else quality
+    layers: dict[str, tuple[np.ndarray, Mapping[str, Any]]] = {
+        "Latitude": (np.asarray(latitude), {}),
+        "Longitude": (np.asarray(longitude), {}),
+        "KineticTemperature": (values, {}),
+        "QA_DataPlane": (quality, {}),
+        "QA_DataPlane2": (np.zeros(values.shape, np.uint8), {}),
+    }
+    maps = "".join(
+        f"\t\t\tOBJECT=DimensionMap_{number}\n"
+        f'\t\t\t\tGeoDimension="{geo}"\n\t\t\t\tDataDimension="{image}"\n'
+        f"\t\t\t\tOffset=0\n\t\t\t\tIncrement={step}\n"
+        f"\t\t\tEND_OBJECT=DimensionMap_{number}\n"
+        for number, geo, image, step in (
+            (1, "GeoTrack", "ImageLine", SWATH_STEPS[0]),
+            (2, "GeoXTrack", "ImagePixel", SWATH_STEPS[1]),
+        )
+    )
+    own = (
+        'GROUP=SwathStructure\n\tGROUP=SWATH_1\n\t\tSwathName="SurfaceKineticTemperature"\n'
+        f"\t\tGROUP=DimensionMap\n{maps}\t\tEND_GROUP=DimensionMap\n\tEND_GROUP=SWATH_1\n"
+        "END_GROUP=SwathStructure\n"
+    )
+    return write_hdf(path, layers, own if struct is None else struct)
