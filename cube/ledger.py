@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +59,13 @@ class Row:
     updated: datetime | None = None
 
 
-_TIMES = ("time", "scene", "updated")
+TIMES = ("time", "scene", "updated")
 _NUMBERS = ("figure", "limit")
 FIELDS = tuple(field.name for field in dataclasses.fields(Row))
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_NAT = np.iinfo(np.int64).min
 
 
 class Ledger:
@@ -75,10 +78,19 @@ class Ledger:
     """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._rows = {row.granule: row for row in rows}
-        self._keys: dict[str, list[Row]] = defaultdict(list)
-        for row in self._rows.values():
-            self._keys[row.key].append(row)
+        self._rows: dict[str, Row] = {}
+        self._keys: dict[str, tuple[str, ...]] = {}
+        self._put(rows)
+
+    def _put(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            before = self._rows.get(row.granule)
+            if before is not None and before.key != row.key:
+                rest = tuple(name for name in self._keys[before.key] if name != row.granule)
+                self._keys[before.key] = rest
+            if before is None or before.key != row.key:
+                self._keys[row.key] = (*self._keys.get(row.key, ()), row.granule)
+            self._rows[row.granule] = row
 
     def __iter__(self) -> Iterator[Row]:
         """Rows in order of time, then id; undated ones first."""
@@ -97,11 +109,19 @@ class Ledger:
 
     def of(self, key: str) -> list[Row]:
         """All deliveries of one acquisition."""
-        return self._keys.get(key, [])
+        return [self._rows[granule] for granule in self._keys.get(key, ())]
 
     def updated(self, rows: Iterable[Row]) -> Ledger:
         """A ledger in which these rows are added or replaced."""
-        return Ledger([*self._rows.values(), *rows])
+        new = Ledger()
+        new._rows, new._keys = self._rows.copy(), self._keys.copy()
+        new._put(rows)
+        return new
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows in the order in which they are stored: the first that was considered first."""
+        return list(self._rows.values())
 
     def count(self) -> dict[Status, int]:
         """Number of granules by status."""
@@ -116,14 +136,16 @@ class Ledger:
         return pd.DataFrame([dataclasses.asdict(row) for row in self], columns=list(FIELDS))
 
     def to_dataset(self) -> xr.Dataset:
-        """The rows as a Zarr-ready dataset with one dimension, ``granule``."""
+        """The rows, as `rows`, as a Zarr-ready dataset with one dimension, ``granule``."""
         import xarray as xr
 
-        rows = list(self)
+        rows = self.rows
         columns: dict[str, Any] = {}
         for name in FIELDS:
-            values = [getattr(row, name) for row in rows]
-            columns["id" if name == "granule" else name] = ("granule", _column(name, values))
+            values = column(name, rows)
+            if name in TIMES:
+                values = values.view("datetime64[ms]").astype("datetime64[ns]")
+            columns[variable(name)] = ("granule", values)
         attrs = {"title": "Every granule ever considered, and what became of it"}
         return xr.Dataset(columns, attrs=attrs)
 
@@ -131,31 +153,35 @@ class Ledger:
     def from_dataset(cls, dataset: xr.Dataset) -> Ledger:
         """Read back what `to_dataset` made."""
         loaded = dataset.load()
-        columns = {
-            name: loaded["id" if name == "granule" else name].values.tolist()
-            if name not in _TIMES
-            else [_datetime(value) for value in loaded[name].values]
-            for name in FIELDS
-        }
+        columns = {name: _values(name, loaded[variable(name)].values) for name in FIELDS}
         rows = (
             dict(zip(FIELDS, values, strict=True)) for values in zip(*columns.values(), strict=True)
         )
         return cls(Row(**{**row, "status": Status(row["status"])}) for row in rows)
 
 
-def _column(name: str, values: list[Any]) -> np.ndarray:
-    if name in _TIMES:
-        naive = [value.astimezone(UTC).replace(tzinfo=None) if value else "NaT" for value in values]
-        return np.array(naive, dtype="datetime64[ms]").astype("datetime64[ns]")
-    if name in _NUMBERS:
+def variable(field: str) -> str:
+    """Name of a field's variable; ``granule`` is the dimension."""
+    return "id" if field == "granule" else field
+
+
+def column(field: str, rows: Iterable[Row]) -> np.ndarray:
+    """One field of some rows as it is stored; times as int64 milliseconds since 1970."""
+    values = [getattr(row, field) for row in rows]
+    if field in TIMES:
+        return np.array(
+            [_NAT if value is None else (value - _EPOCH) // _MILLISECOND for value in values],
+            dtype=np.int64,
+        )
+    if field in _NUMBERS:
         return np.array(values, dtype=np.float64)
-    if name == "tries":
+    if field == "tries":
         return np.array(values, dtype=np.int32)
-    return np.array([str(value) for value in values], dtype=np.dtypes.StringDType())
+    return np.array(values, dtype=np.dtypes.StringDType())
 
 
-def _datetime(value: np.datetime64) -> datetime | None:
-    if np.isnat(value):
-        return None
-    milliseconds = int(value.astype("datetime64[ms]").astype(np.int64))
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+def _values(field: str, stored: np.ndarray) -> list[Any]:
+    if field not in TIMES:
+        return list(stored.tolist())
+    milliseconds = stored.astype("datetime64[ms]").astype(np.int64).tolist()
+    return [None if value == _NAT else _EPOCH + value * _MILLISECOND for value in milliseconds]

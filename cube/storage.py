@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT = 900.0
 """Seconds that a writer waits for another one before it gives up."""
 
+_SCENES_A_MANIFEST = 64
+
 
 def is_url(location: str) -> bool:
     """Tell an object-store URL from a local path."""
@@ -85,14 +87,42 @@ def open_repository(
     place = storage(location, options)
     try:
         if icechunk.Repository.exists(place):
-            return icechunk.Repository.open(place)
+            return icechunk.Repository.open(place, config=_config())
         if create:
-            return icechunk.Repository.create(place)
+            return _created(place)
     except icechunk.IcechunkError as error:
-        raise StoreError(f"the cube at {location} cannot be opened: {error}") from error
+        raise StoreError(f"the cube at {location} cannot be opened: {cause(error)}") from error
     raise CubeNotFoundError(
         f"there is no cube at {location}; `thermocube ingest REGION.toml` makes one"
     )
+
+
+def _created(place: icechunk.Storage) -> icechunk.Repository:
+    import icechunk
+
+    try:
+        return icechunk.Repository.create(place, config=_config())
+    except icechunk.IcechunkError:
+        # On an object store another job may have made it since `exists` was asked.
+        if not icechunk.Repository.exists(place):
+            raise
+        return icechunk.Repository.open(place, config=_config())
+
+
+def _config() -> icechunk.RepositoryConfig:
+    """Chunk tables of bounded length, so that a commit does not rewrite those of all scenes."""
+    import icechunk
+
+    time = icechunk.ManifestSplitDimCondition.DimensionName("time")
+    every = icechunk.ManifestSplitCondition.AnyArray()
+    splitting = icechunk.ManifestSplittingConfig.from_dict({every: {time: _SCENES_A_MANIFEST}})
+    return icechunk.RepositoryConfig(manifest=icechunk.ManifestConfig(splitting=splitting))
+
+
+def cause(error: BaseException) -> str:
+    """What the store says of an error, on one line, without its trace."""
+    told = str(error).partition("\n\ncontext:")[0]
+    return " ".join(told.split())
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,38 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cube.bands import MODALITIES, Band
 from cube.encoding import Encoded
 from cube.errors import StoreError
-from cube.grid import to_attrs
-from cube.quality import FLAG_ATTRS, NO_PRODUCT_QC, Flag
 from cube.scene import Coverage, Reading
+from cube.timeline_layout import CHUNK as CHUNK
+from cube.timeline_layout import SCENE_COORDS as SCENE_COORDS
+from cube.timeline_layout import codecs as codecs
+from cube.timeline_layout import create as create
 
 if TYPE_CHECKING:
     import icechunk
-    import xarray as xr
     import zarr
-    from odc.geo.geobox import GeoBox
-
-CHUNK = 256
-"""Side of a spatial chunk in pixels: the unit of writing is one scene x one chunk."""
 
 LAYERS = ("imagery", "qc", "product_qc")
-
-SCENE_COORDS: dict[str, dict[str, Any]] = {
-    "granules": {"long_name": "granules of the scene, separated by spaces"},
-    "platform": {"long_name": "platform", "standard_name": "platform_name"},
-    "cloud_fraction": {"long_name": "cloudy share of the measured pixels", "units": "1"},
-    "bad_fraction": {"long_name": "otherwise invalid share of the measured pixels", "units": "1"},
-    "valid_fraction": {"long_name": "valid share of the region", "units": "1"},
-    "sun_elevation": {
-        "long_name": "sun elevation at the region's centre",
-        "standard_name": "solar_elevation_angle",
-        "units": "degree",
-    },
-    "local_solar_time": {"long_name": "apparent solar time at the region's centre", "units": "h"},
-}
-_TEXT = ("granules", "platform")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,83 +57,6 @@ def milliseconds(time: datetime) -> int:
     return round(time.astimezone(UTC).timestamp() * 1000)
 
 
-def codecs() -> tuple[Any, ...]:
-    """The compressors of every array: zstd with shuffle, then a checksum.
-
-    Without the checksum a flipped bit inside a zstd chunk comes back as data; with it, it raises.
-    """
-    from zarr.codecs import BloscCodec, Crc32cCodec
-
-    return (BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), Crc32cCodec())
-
-
-def create(session: icechunk.Session, modality: str, bands: Sequence[Band], grid: GeoBox) -> None:
-    """Write the empty arrays and coordinates of a modality's group."""
-    template = _template(modality, bands, grid)
-    side_y, side_x = (min(CHUNK, side) for side in grid.shape)
-    space = (side_y, side_x)
-    encoding: dict[str, dict[str, Any]] = {
-        "imagery": {"chunks": (1, len(bands), *space), "fill_value": np.nan},
-        "qc": {"chunks": (1, *space), "fill_value": int(Flag.MISSING)},
-        "product_qc": {"chunks": (1, *space), "fill_value": NO_PRODUCT_QC},
-        "time": {
-            "units": "milliseconds since 1970-01-01",
-            "calendar": "proleptic_gregorian",
-            "dtype": "int64",
-            "chunks": (4096,),
-        },
-    }
-    for name in SCENE_COORDS:
-        encoding[name] = {"chunks": (4096,)}
-    for variable in template.variables:
-        encoding.setdefault(str(variable), {})["compressors"] = codecs()
-    template.to_zarr(
-        session.store, group=modality, mode="w-", encoding=encoding, consolidated=False
-    )
-
-
-def _template(modality: str, bands: Sequence[Band], grid: GeoBox) -> xr.Dataset:
-    import xarray as xr
-    from odc.geo.xr import xr_coords
-
-    height, width = grid.shape
-    text = np.dtypes.StringDType()
-    pixels = {"grid_mapping": "spatial_ref"}
-    layers = {
-        "imagery": (
-            ("time", "band", "y", "x"),
-            np.empty((0, len(bands), height, width), np.float32),
-            {"long_name": MODALITIES[modality].title, "ancillary_variables": "qc", **pixels},
-        ),
-        "qc": (("time", "y", "x"), np.empty((0, height, width), np.uint8), FLAG_ATTRS | pixels),
-        "product_qc": (
-            ("time", "y", "x"),
-            np.empty((0, height, width), np.int32),
-            {
-                "long_name": "quality word as delivered by the product",
-                "comment": f"{NO_PRODUCT_QC} where the product gave none",
-                **pixels,
-            },
-        ),
-    }
-    coords: dict[str, Any] = {
-        "time": (
-            "time",
-            np.empty(0, "datetime64[ns]"),
-            {"standard_name": "time", "long_name": "start of the overpass, UTC"},
-        ),
-        "band": ("band", np.array([band.name for band in bands], text)),
-        "band_units": ("band", np.array([band.units for band in bands], text)),
-        "band_long_name": ("band", np.array([band.long_name for band in bands], text)),
-        **{str(name): value for name, value in xr_coords(grid).items()},
-    }
-    for name, attrs in SCENE_COORDS.items():
-        empty = np.empty(0, text) if name in _TEXT else np.empty(0, np.float64)
-        coords[name] = ("time", empty, attrs)
-    attrs = {"title": MODALITIES[modality].title, "modality": modality, "Conventions": "CF-1.11"}
-    return xr.Dataset(layers, coords, {**attrs, **to_attrs(grid)})
-
-
 def apply(
     session: icechunk.Session, modality: str, remove: Iterable[datetime], insert: Sequence[Step]
 ) -> None:
@@ -176,25 +82,29 @@ def apply(
         If two scenes would stand at the same time.
     """
     group = _Group(session, modality)
-    old = group.values("time")
+    old = group.values("time").tolist()
     gone = {milliseconds(time) for time in remove}
-    kept = [int(time) for time in old if int(time) not in gone]
     steps = {milliseconds(step.time): step for step in insert}
-    if len(steps) < len(insert) or steps.keys() & set(kept):
+    first = bisect_left(old, min(gone | steps.keys(), default=math.inf))
+    kept = [time for time in old[first:] if time not in gone]
+    if len(steps) < len(insert) or not steps.keys().isdisjoint(kept):
         clash = sorted(steps.keys() & set(kept)) or sorted(steps)
         raise StoreError(
             f"two {modality} scenes would stand at {datetime.fromtimestamp(clash[0] / 1000, UTC)}; "
             "every scene needs a time of its own"
         )
     new = sorted([*kept, *steps])
-    place = {time: index for index, time in enumerate(new)}
-    moves = {index: place[int(time)] for index, time in enumerate(old) if int(time) in place}
+    place = {time: first + index for index, time in enumerate(new)}
     # A removed time that is also inserted is no move: the place is written anew.
-    moves = {index: target for index, target in moves.items() if int(old[index]) not in gone}
-    group.move(len(old), len(new), moves)
+    moves = {
+        first + index: place[time]
+        for index, time in enumerate(old[first:])
+        if time in place and time not in gone
+    }
+    group.move(len(old), first + len(new), first, moves)
     for time, step in steps.items():
         group.write_scene(place[time], step.reading)
-    group.write_coords(old, new, steps)
+    group.write_coords(first, old[first:], new, steps)
 
 
 def read_step(session: icechunk.Session, modality: str, time: datetime) -> Reading:
@@ -227,23 +137,31 @@ class _Group:
         """
         import zarr
 
-        return zarr.open_array(
-            self._session.store,
-            path=f"{self.modality}/{name}",
-            mode="r" if self._session.read_only else "r+",
-            config={"write_empty_chunks": True},
-        )
+        return zarr.open_array(**self._place(name))
+
+    def _place(self, name: str) -> dict[str, Any]:
+        return {
+            "store": self._session.store,
+            "path": f"{self.modality}/{name}",
+            "mode": "r" if self._session.read_only else "r+",
+            "config": {"write_empty_chunks": True},
+        }
 
     def values(self, name: str) -> np.ndarray:
         """All values of a one-dimensional array."""
         return np.asarray(self.array(name)[:])
 
-    def move(self, before: int, after: int, moves: dict[int, int]) -> None:
-        """Give the scenes that stay their new places, without rewriting them."""
+    def move(self, before: int, after: int, first: int, moves: dict[int, int]) -> None:
+        """Give the scenes that stay their new places, without rewriting them.
+
+        Those before `first` keep theirs.
+        """
         moved = any(source != target for source, target in moves.items())
 
         def forward(index: Iterable[int]) -> list[int] | None:
             time, *rest = index
+            if time < first:
+                return [time, *rest]
             # A removed scene's chunks stay where they are: each place is overwritten by what
             # moves or is written there, or falls off the end.
             return [moves[time], *rest] if time in moves else None
@@ -265,24 +183,46 @@ class _Group:
         for name in LAYERS:
             self.array(name)[index] = getattr(reading, name)
 
-    def write_coords(self, old: np.ndarray, new: Sequence[int], steps: dict[int, Step]) -> None:
-        """Rewrite the coordinates on the time axis: small, and read at once by every reader."""
+    def write_coords(
+        self, first: int, old: Sequence[int], new: Sequence[int], steps: dict[int, Step]
+    ) -> None:
+        """Rewrite the coordinates on the time axis from place `first` on.
+
+        Parameters
+        ----------
+        first
+            Everything before it stays.
+        old, new
+            Times from there on, as they were and as they are to be.
+        steps
+            Scenes by time that are new.
+        """
+        from zarr.api.asynchronous import open_array
+        from zarr.core.sync import sync
+
         times = np.array(new, dtype=np.int64)
         fresh = [index for index, time in enumerate(new) if time in steps]
         kept = np.ones(len(new), dtype=bool)
         kept[fresh] = False
         # Both are in order of time, so what is kept stands in the same order in either.
-        source = np.isin(old, times[kept])
-        for name in SCENE_COORDS:
-            before = self.values(name)
-            values = np.empty(len(new), dtype=before.dtype)
-            values[kept] = before[source]
-            for index in fresh:
-                values[index] = steps[new[index]].coords[name]
-            self._replace(name, values)
-        self._replace("time", times)
+        source = np.isin(np.array(old, dtype=np.int64), times[kept])
 
-    def _replace(self, name: str, values: np.ndarray) -> None:
-        array = self.array(name)
-        array.resize(values.shape)
-        array[:] = values
+        async def write(name: str) -> None:
+            array = await open_array(**self._place(name))
+            values = times
+            if name in SCENE_COORDS:
+                values = np.empty(len(new), dtype=array.dtype)
+                if source.any():
+                    values[kept] = np.asarray(await array.getitem(slice(first, None)))[source]
+                for index in fresh:
+                    values[index] = steps[new[index]].coords[name]
+            await array.resize((first + len(new),))
+            if new:
+                await array.setitem(slice(first, None), values)
+
+        async def write_all() -> None:
+            # One after the other: the store came to a stand where arrays shrank side by side.
+            for name in (*SCENE_COORDS, "time"):
+                await write(name)
+
+        sync(write_all())

@@ -16,8 +16,10 @@ from cube import timeline
 from cube.encoding import Layout
 from cube.errors import StoreError, ThermocubeError
 from cube.ledger import Row, Status
+from cube.ledger_store import write_rows
 from cube.region import Region
 from cube.scene import Granule
+from cube.storage import cause
 from cube.store import Cube, Transaction
 from pipelines.outcome import Outcome
 from pipelines.plan import Plan, Work, floor, make_plan
@@ -166,13 +168,12 @@ class Committer:
             "statuses": dict(Counter(row.status.value for row in rows)),
         }
         message = f"ingest {sum(outcome.step is not None for outcome in outcomes)} scenes"
-        ledger = self.ledger.updated(rows)
         try:
             with told(self._cube.location), self._cube.transaction(message, lineage) as change:
                 if change.base != self._base:
                     return False
                 _apply(change, outcomes)
-                change.write("ledger", ledger.to_dataset())
+                ledger = write_rows(change.session, self.ledger, rows)
         except StoreError as error:
             if error.kind != "conflict":
                 raise
@@ -248,8 +249,8 @@ def told(location: str) -> Iterator[None]:
     except (icechunk.IcechunkError, OSError) as error:
         kind, advice = _explained(str(error))
         raise StoreError(
-            f"the cube at {location} cannot be written: {error}; it is as it was before this "
-            f"batch. {advice}",
+            f"the cube at {location} cannot be written: {cause(error)}; it is as it was before "
+            f"this batch. {advice}",
             kind=kind,
         ) from error
 

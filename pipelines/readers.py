@@ -81,8 +81,8 @@ def readers(client: Client | str | None, workers: int) -> Iterator[Readers]:
         finally:
             pool.shutdown(cancel_futures=True)
     elif isinstance(client, str):
-        with _connected(client) as connected:
-            yield Cluster(connected)
+        with connected(client) as found:
+            yield Cluster(found)
     else:
         yield Cluster(client)
 
@@ -179,7 +179,14 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[Client]:
+def connected(address: str) -> Iterator[Client]:
+    """Connect to a scheduler that has a worker.
+
+    Raises
+    ------
+    ThermocubeError
+        ``scheduler`` if none answers, or it has no worker.
+    """
     from distributed import Client
 
     try:
@@ -187,7 +194,7 @@ def _connected(address: str) -> Iterator[Client]:
     except (OSError, ValueError) as error:
         raise ThermocubeError(
             f"no Dask scheduler answers at {address}: {error}; check the address "
-            "(tcp://host:8786), or leave --scheduler out to read with threads",
+            "(tcp://host:8786), or leave --scheduler out to work with threads",
             kind="scheduler",
         ) from error
     with client:

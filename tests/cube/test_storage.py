@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from cube.errors import CubeLockedError, CubeNotFoundError, StoreError
-from cube.storage import is_url, open_repository, storage, write_lock
+from cube.storage import cause, is_url, open_repository, storage, write_lock
+from s3_server import s3_bucket
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -185,3 +187,27 @@ def test_urls_are_told_from_paths() -> None:
     assert is_url("s3://bucket/prefix")
     assert not is_url("/data/cube")
     assert not is_url("C:/data/cube")
+
+
+def test_jobs_that_create_one_cube_on_an_object_store_at_once_all_open_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with s3_bucket(monkeypatch) as bucket, ThreadPoolExecutor(4) as pool:
+        for number in range(3):
+            place = bucket.url(f"cube{number}")
+            jobs = [
+                pool.submit(open_repository, place, bucket.options, create=True) for _ in range(4)
+            ]
+            assert len({job.result().lookup_branch("main") for job in jobs}) == 1
+
+
+def test_chunk_tables_are_split_along_time(tmp_path: Path) -> None:
+    for _ in range(2):  # made, then opened
+        config = open_repository(str(tmp_path / "a.icechunk"), create=True).config
+        assert config.manifest is not None and config.manifest.splitting is not None
+        assert "time" in repr(config.manifest.splitting)
+
+
+def test_what_the_store_says_is_told_without_its_trace() -> None:
+    error = OSError("no space left\n\ncontext:\n   0: icechunk::store::set\n   at store.rs:1")
+    assert cause(error) == "no space left"
