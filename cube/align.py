@@ -10,7 +10,7 @@ import numpy as np
 from cube.bands import modality_of
 from cube.errors import SelectionError
 from cube.grid import grid_of, require_same
-from cube.quality import BAD
+from cube.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,29 +50,13 @@ def align(
     SelectionError
         If they share a band, or no scene has a partner.
     """
-    import xarray as xr
-
     _require_other_bands(base, other)
     require_same(grid_of(base), grid_of(other), "align")
-    scenes, partners = _partners(base, other, tolerance, how)
-    left, right = deferred(base).isel(time=scenes), deferred(other).isel(time=partners)
-    times = right["time"].values
-    # The grids agree to rounding and the times by choice; concatenation wants them bit for bit.
-    right = right.assign_coords({name: left[name] for name in ("time", "y", "x")})
-    scene_coords = {name for name, coord in right.coords.items() if coord.dims in (("time",), ())}
-    right = right.drop_vars(scene_coords - {"time"})
-    imagery = xr.concat(
-        [left["imagery"], right["imagery"]],
-        "band",
-        coords="minimal",
-        compat="override",
-        join="exact",
-        combine_attrs="override",
-    )
-    qc = (left["qc"] | (right["qc"] & np.uint8(BAD))).assign_attrs(left["qc"].attrs)
+    scenes, partners = partners_of(base, other, tolerance, how)
     name = modality_of(other) or "partner"
-    result = left.drop_dims("band").assign(imagery=imagery, qc=qc)
-    return result.assign_coords({f"{name}_time": ("time", times)}).assign_attrs(
+    joined = side_by_side(base, (base, scenes), (other, partners), times=scenes)
+    times = other["time"].values[partners]
+    return joined.assign_coords({f"{name}_time": ("time", times)}).assign_attrs(
         alignment=_record(base, scenes, name, tolerance, how)
     )
 
@@ -100,24 +84,24 @@ def on_dates_of(
         If `base` already holds a band of `other`, or no scene has a partner.
     """
     _require_other_bands(base, other)
-    scenes, _ = _partners(base, other, tolerance, how)
+    scenes, _ = partners_of(base, other, tolerance, how)
     record = _record(base, scenes, modality_of(other) or "partner", tolerance, how)
     return base.isel(time=scenes).assign_attrs(alignment=record)
 
 
-def deferred(dataset: xr.Dataset) -> xr.Dataset:
-    """Back the pixels by Dask if they are not, so that arithmetic on them stays lazy."""
-    if dataset["imagery"].chunks is not None:
-        return dataset
-    layers = {name: layer for name, layer in dataset.data_vars.items() if "time" in layer.dims}
-    # Only the pixels: scene coordinates stay what they are, small and looked at often.
-    return dataset.assign({name: layer.variable.chunk(time=1) for name, layer in layers.items()})
+def pairs_of(base: xr.Dataset, other: xr.Dataset, tolerance: str, how: How) -> np.ndarray:
+    """Find the partner of each scene, by the times alone; see `align`.
 
+    Returns
+    -------
+    ndarray of int, (time,)
+        Index into the other's scenes, -1 where there is no partner.
 
-def _partners(
-    base: xr.Dataset, other: xr.Dataset, tolerance: str, how: How
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the indices of the scenes that have a partner, and of the partners."""
+    Raises
+    ------
+    SelectionError
+        If `how` or `tolerance` mean nothing.
+    """
     import pandas as pd
 
     if how not in ("nearest", "same_day", "ffill"):
@@ -129,17 +113,30 @@ def _partners(
             f"{tolerance!r} is no length of time; write it like '16D' or '12h'"
         ) from error
     times, theirs = base["time"].values, other["time"].values
-    found = np.full(len(times), -1)
-    if len(theirs):
-        before = np.searchsorted(theirs, times, side="right") - 1
-        after = np.searchsorted(theirs, times, side="left")
-        choices = [before] if how == "ffill" else [before, after]
-        found = _nearest(times, theirs, choices, limit.to_timedelta64(), how == "same_day")
+    if not len(theirs):
+        return np.full(len(times), -1)
+    before = np.searchsorted(theirs, times, side="right") - 1
+    after = np.searchsorted(theirs, times, side="left")
+    choices = [before] if how == "ffill" else [before, after]
+    return _nearest(times, theirs, choices, limit.to_timedelta64(), how == "same_day")
+
+
+def partners_of(
+    base: xr.Dataset, other: xr.Dataset, tolerance: str, how: How
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the indices of the scenes that have a partner, and of the partners; see `align`.
+
+    Raises
+    ------
+    SelectionError
+        If no scene has one.
+    """
+    found = pairs_of(base, other, tolerance, how)
     scenes = np.flatnonzero(found >= 0)
     if not len(scenes):
         raise SelectionError(
-            f"none of the {len(times)} scenes has a partner among the {len(theirs)} scenes of "
-            f"{modality_of(other) or 'the other data'} ({how}, tolerance {tolerance}); "
+            f"none of the {len(found)} scenes has a partner among the {other.sizes['time']} scenes "
+            f"of {modality_of(other) or 'the other data'} ({how}, tolerance {tolerance}); "
             "widen the tolerance"
         )
     return scenes, found[scenes]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
-from zipfile import BadZipFile
 
 import numpy as np
 
 from cube.errors import GridError, PlanError
 from cube.patches import paint
+from cube.plan_file import ADVICE, reading_plan_file, write_plan_file
 from cube.sample_checks import check_plan
+from cube.sequences import SINGLE, Sequence
 from cube.splits import PARTS, Part, SplitSettings
 
 if TYPE_CHECKING:
@@ -25,13 +27,18 @@ LEAK = (
     "the label map does not change with time and every place stands in all parts, so a model "
     "that only remembers places scores near 1; the leak-safe figure comes from split 'blocks'"
 )
-_FORMAT = 1
+Drawing = Literal["uniform", "balanced"]
+
+_FORMATS = (1, 2)
 _ARRAYS = {"times": "<i8", "places": "<i4", "samples": "<i4", "blocks": "|i1"}
+_ARRAYS_2 = {"sequences": "<i4", "repeats": "<i4"}
+_SPLITS_1 = ("blocks", "time", "thesis")
+_SPLIT_FIELDS_2 = ("folds", "fold", "part")
 
 
 @dataclass(frozen=True, eq=False)
 class SamplePlan:
-    """Which patch at which date is for training, validation or test.
+    """Which patch at which date, or dates, is for training, validation or test.
 
     Checked when it is made and when it is loaded: a plan whose parts touch cannot exist.
     Equal plans have equal digests.
@@ -56,15 +63,29 @@ class SamplePlan:
     places: np.ndarray
     """int32 (place, 2): row and column of the upper-left pixel, in row-major order."""
     samples: np.ndarray
-    """int32 (sample, 3): place index, time index, part (index into `PARTS`); in order of
-    part, time, place."""
+    """int32 (sample, 3): place index, row of `sequences`, part (index into `PARTS`); in order of
+    part, sequence, place. Without sequences the row is the time index."""
     blocks: np.ndarray
     """int8 (block row, block column): part of each block; empty for splits by time."""
     facts: dict[str, Any] = field(repr=False)
     """What `summary` gives; counted once from the data."""
+    sequence: Sequence = SINGLE
+    """How the dates of a sample were chosen."""
+    sequences: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int32))
+    """int32 (sequence, date): increasing indices into `times`, in lexicographic order. Without
+    sequences every date by itself: (time, 1)."""
+    drawing: Drawing = "uniform"
+    """``balanced``: samples of rare classes go out more often than once an epoch."""
+    repeats: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    """int32 (sample,): how often a sample goes out in an epoch; more than once in the train
+    part only."""
 
     def __post_init__(self) -> None:
-        for name, kind in _ARRAYS.items():
+        if self.sequence.length == 1:
+            object.__setattr__(self, "sequences", single_dates(len(self.times)))
+        if self.drawing == "uniform":
+            object.__setattr__(self, "repeats", np.ones(len(self.samples), np.int32))
+        for name, kind in (_ARRAYS | _ARRAYS_2).items():
             dtype = "datetime64[ns]" if name == "times" else kind
             array = np.array(getattr(self, name), dtype=dtype)
             array.flags.writeable = False
@@ -74,7 +95,12 @@ class SamplePlan:
     @property
     def leaky(self) -> bool:
         """Whether a model that remembers places would do well on the test part."""
-        return not self.split.by_place
+        return self.split.leaky
+
+    @property
+    def sequence_length(self) -> int:
+        """Dates of a sample."""
+        return self.sequence.length
 
     @property
     def leak_reason(self) -> str:
@@ -92,13 +118,22 @@ class SamplePlan:
             ``class_shares`` (class code as text -> share of the labelled valid pixels);
             ``baselines`` -> ``majority`` and ``memorise_place`` -> ``oa``, ``macro_f1`` (over
             the classes in the truth) on the test part, each pixel counted as often as it is in
-            a sample; ``leaky``; ``leak_reason``. JSON-able.
+            a sample, at each date of a sequence; ``leaky``; ``leak_reason``. JSON-able.
         """
         return copy.deepcopy(self.facts) | {"leaky": self.leaky, "leak_reason": self.leak_reason}
 
     def part(self, name: Part) -> np.ndarray:
-        """Samples of a part: int32 (n, 2), place index and time index."""
-        return self.samples[self.samples[:, 2] == _index(name), :2]
+        """Samples of a part as they go out in an epoch.
+
+        Returns
+        -------
+        ndarray of int32, (n, 2)
+            Place index and row of `sequences`, which without sequences is the time index; in
+            order of the second, then the first. A sample that goes out more than once stands
+            here as often, one after the other.
+        """
+        rows = self.samples[:, 2] == _index(name)
+        return np.repeat(self.samples[rows, :2], self.repeats[rows], axis=0)
 
     def mask(self, name: Part) -> np.ndarray:
         """Pixels that patches of a part cover at any date: bool (y, x)."""
@@ -107,7 +142,8 @@ class SamplePlan:
 
     def times_of(self, name: Part) -> np.ndarray:
         """Dates at which a part has samples: datetime64[ns], increasing."""
-        return cast(np.ndarray, self.times[np.unique(self.part(name)[:, 1])])
+        used = self.sequences[np.unique(self.part(name)[:, 1])]
+        return cast(np.ndarray, self.times[np.unique(used)])
 
     @cached_property
     def digest(self) -> str:
@@ -124,29 +160,28 @@ class SamplePlan:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    @property
+    def _format(self) -> int:
+        """The oldest format that can hold the plan: what was in it stays what it was."""
+        plain = self.sequence == SINGLE and self.drawing == "uniform"
+        return 1 if plain and self.split.kind in _SPLITS_1 else 2
+
     def _header(self) -> str:
-        names = ("patch", "stride", "min_valid", "snapshot", "modality", "bands", "shape", "facts")
+        names = ["patch", "stride", "min_valid", "snapshot", "modality", "bands", "shape", "facts"]
         header = {name: getattr(self, name) for name in names}
-        return json.dumps(
-            header | {"format": _FORMAT, "split": self.split.model_dump()}, sort_keys=True
-        )
+        split = self.split.model_dump()
+        if self._format > 1:
+            header |= {"sequence": self.sequence.model_dump(), "drawing": self.drawing}
+        else:
+            split = {name: value for name, value in split.items() if name not in _SPLIT_FIELDS_2}
+        return json.dumps(header | {"format": self._format, "split": split}, sort_keys=True)
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return {name: getattr(self, name).astype(kind) for name, kind in _ARRAYS.items()}
+        return {name: getattr(self, name).astype(kind) for name, kind in _kept(self._format)}
 
     def save(self, path: str | Path) -> None:
         """Write the plan as one ``.npz`` file; the same plan always gives the same bytes."""
-        path = Path(path)
-        part = path.with_name(f"{path.name}.part")
-        with part.open("wb") as file:
-            np.savez_compressed(
-                file,
-                header=np.array(self._header()),
-                digest=np.array(self.digest),
-                allow_pickle=False,
-                **self._arrays(),
-            )
-        part.replace(path)
+        write_plan_file(Path(path), self._header(), self.digest, self._arrays())
 
     @classmethod
     def load(cls, path: str | Path) -> SamplePlan:
@@ -157,28 +192,21 @@ class SamplePlan:
         PlanError
             If the file is not a plan, its content does not match its digest, or its parts touch.
         """
-        advice = "make a new plan, or take the file from a backup"
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with reading_plan_file(Path(path)) as stored:
                 header = json.loads(str(stored["header"]))
                 digest = str(stored["digest"])
-                arrays = {name: stored[name] for name in _ARRAYS}
-            if header.pop("format") != _FORMAT:
-                raise PlanError(f"sample plan {path} is of another format than {_FORMAT}; {advice}")
-            header["split"] = SplitSettings.model_validate(header["split"])
-            header["bands"], header["shape"] = tuple(header["bands"]), tuple(header["shape"])
-            arrays["times"] = arrays["times"].astype("datetime64[ns]")
-            plan = cls(**header, **arrays)
-        except FileNotFoundError:
-            raise PlanError(f"there is no sample plan at {path}") from None
+                if (version := header.pop("format")) not in _FORMATS:
+                    known = " or ".join(map(str, _FORMATS))
+                    raise PlanError(f"it is of format {version}, not {known}; {ADVICE}")
+                arrays = {name: stored[name] for name, _ in _kept(version)}
+                plan = cls(**_parsed(header), **arrays)
         except PlanError as error:
             raise PlanError(f"sample plan {path}: {error}") from None
-        except (OSError, BadZipFile, EOFError, KeyError, TypeError, ValueError) as error:
-            raise PlanError(f"sample plan {path} cannot be read ({error}); {advice}") from error
         if plan.digest != digest:
             raise PlanError(
                 f"sample plan {path} was changed after it was made: its digest says "
-                f"{digest[:12]}, its content {plan.digest[:12]}; {advice}"
+                f"{digest[:12]}, its content {plan.digest[:12]}; {ADVICE}"
             )
         return plan
 
@@ -218,6 +246,23 @@ class SamplePlan:
                 f"the sample plan is for {self.shape[0]} x {self.shape[1]} px, the dataset has "
                 f"{shape[0]} x {shape[1]}{origin}"
             )
+
+
+def single_dates(count: int) -> np.ndarray:
+    """The sequences of a plan without sequences: int32 (time, 1), every date by itself."""
+    return np.arange(count, dtype=np.int32)[:, np.newaxis]
+
+
+def _kept(version: int) -> Iterable[tuple[str, str]]:
+    """Names and types of the arrays in a file of a format."""
+    return (_ARRAYS | (_ARRAYS_2 if version > 1 else {})).items()
+
+
+def _parsed(header: dict[str, Any]) -> dict[str, Any]:
+    """Values of a plan from the header of its file."""
+    header["split"] = SplitSettings.model_validate(header["split"])
+    header["sequence"] = Sequence.model_validate(header.get("sequence", {}))
+    return header | {"bands": tuple(header["bands"]), "shape": tuple(header["shape"])}
 
 
 def common_shape(dataset: xr.Dataset, labels: xr.Dataset) -> tuple[int, int]:

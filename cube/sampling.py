@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cube.balance import place_shares, repeat_factors
 from cube.bands import modality_of
 from cube.errors import PlanError
-from cube.patches import lay_patches, paint, window_sums
-from cube.quality import is_valid
+from cube.folds import assign_folds
+from cube.ground import assign_blocks, place_by_blocks
+from cube.patches import lay_patches, window_sums
+from cube.plan_facts import count_facts, pool_facts, valid_dates
 from cube.sample_checks import check_sizes
-from cube.sample_plan import SamplePlan, common_shape
-from cube.splits import (
-    PARTS,
-    Part,
-    SplitSettings,
-    assign_blocks,
-    place_by_blocks,
-    split_dates,
-)
+from cube.sample_plan import Drawing, SamplePlan, common_shape, single_dates
+from cube.sequences import SINGLE, Sequence, chain
+from cube.splits import PARTS, Part, SplitSettings, split_dates
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["PARTS", "Part", "SamplePlan", "SplitSettings", "make_plan"]
-
-_SLAB_BYTES = 64 * 2**20
+__all__ = [
+    "PARTS",
+    "Drawing",
+    "Part",
+    "SamplePlan",
+    "Sequence",
+    "SplitSettings",
+    "leave_one_out",
+    "make_plan",
+    "pool_facts",
+]
 
 
 def make_plan(
@@ -38,6 +43,8 @@ def make_plan(
     patch: int,
     stride: int,
     split: SplitSettings,
+    sequence: Sequence = SINGLE,
+    drawing: Drawing = "uniform",
     min_valid: float = 0.5,
     snapshot: str = "",
 ) -> SamplePlan:
@@ -57,9 +64,14 @@ def make_plan(
         Step between patches, pixels; ``patch // 2`` for 50 % overlap.
     split
         How to divide; see `SplitSettings`.
+    sequence
+        How many dates of a place make a sample, and which; by default every date is one.
+    drawing
+        ``"uniform"``: a training sample goes out once an epoch. ``"balanced"``: samples of rare
+        classes more often; see `cube.balance.repeat_factors`.
     min_valid
-        A patch at a date is a sample if at least this share of its pixels, and at least one
-        pixel, is valid as well as labelled.
+        A patch at a date is a sample, or may be in a sequence, if at least this share of its
+        pixels, and at least one pixel, is valid as well as labelled.
     snapshot
         The cube's snapshot id, kept with the plan.
 
@@ -69,6 +81,14 @@ def make_plan(
         If the plan cannot be made as asked, e.g. a part would be empty.
     GridError
         If the labels lie on another grid than the imagery.
+
+    Examples
+    --------
+    >>> plan = make_plan(
+    ...     thermal, labels, patch=64, stride=32,
+    ...     split=SplitSettings(kind="folds", folds=5, fold=0),
+    ...     sequence=Sequence(length=5, stride=3, max_gap=30),
+    ... )  # doctest: +SKIP
     """
     shape = common_shape(dataset, labels)
     check_sizes(patch, stride, min_valid, shape)
@@ -77,19 +97,14 @@ def make_plan(
     if not lithology.any():
         raise PlanError("the label map holds no class at all (only 0); nothing can be learnt")
     need = max(1, math.ceil(min_valid * patch * patch))
-    blocks = np.zeros((0, 0), np.int8)
-    if split.by_place:
-        blocks = assign_blocks(lithology, patch, split, need)
-        places, parts = place_by_blocks(lithology, blocks, patch, stride, split, need)
-    else:
-        places = lay_patches(np.ones(shape, bool), patch, stride)
-        parts = np.zeros(len(places), np.int32)
-    samples = _samples(dataset, lithology > 0, places, parts, patch, need)
-    if not split.by_place:
-        dates, inverse = np.unique(samples[:, 1], return_inverse=True)
-        samples[:, 2] = split_dates(len(dates), split)[inverse]
-    places, samples = _canonical(places, samples)
-    bands = tuple(str(name) for name in dataset["band"].values)
+    times = np.asarray(dataset["time"].values, dtype="datetime64[ns]")
+    blocks, places, parts = _ground(lithology, patch, stride, split, need)
+    single = _samples(dataset, lithology > 0, places, parts, patch, need)
+    single = _by_date(single, split)
+    sequences = single_dates(len(times))
+    if sequence.length > 1:
+        single, sequences = chain(single, times, sequence)
+    places, samples = _canonical(places, single)
     return SamplePlan(
         patch=patch,
         stride=stride,
@@ -97,23 +112,31 @@ def make_plan(
         split=split,
         snapshot=snapshot,
         modality=modality_of(dataset),
-        bands=bands,
+        bands=tuple(str(name) for name in dataset["band"].values),
         shape=shape,
-        times=np.asarray(dataset["time"].values, dtype="datetime64[ns]"),
+        times=times,
         places=places,
         samples=samples,
         blocks=blocks,
-        facts=_facts(dataset, lithology, places, samples, patch),
+        facts=count_facts(dataset, lithology, places, samples, sequences, patch),
+        sequence=sequence,
+        sequences=sequences,
+        drawing=drawing,
+        repeats=_repeats(lithology, places, samples, patch, split.seed, drawing),
     )
 
 
-def _valid_dates(dataset: xr.Dataset) -> Iterator[tuple[int, np.ndarray]]:
-    qc = dataset["qc"]
-    step = max(1, _SLAB_BYTES // (qc.sizes["y"] * qc.sizes["x"]))
-    for start in range(0, qc.sizes["time"], step):
-        slab = qc.isel(time=slice(start, start + step)).load().transpose("time", "y", "x").values
-        for offset, flags in enumerate(slab):
-            yield start + offset, is_valid(flags)
+def _ground(
+    labels: np.ndarray, patch: int, stride: int, split: SplitSettings, need: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Table of blocks, places, and the part of each place as far as ground decides it."""
+    if split.by_place:
+        assign = assign_folds if split.kind == "folds" else assign_blocks
+        blocks = assign(labels, patch, split, need)
+        return blocks, *place_by_blocks(labels, blocks, patch, stride, split, need)
+    places = lay_patches(np.ones(labels.shape, bool), patch, stride)
+    part = PARTS.index(split.part or "train")
+    return np.zeros((0, 0), np.int8), places, np.full(len(places), part, np.int32)
 
 
 def _samples(
@@ -126,11 +149,22 @@ def _samples(
 ) -> np.ndarray:
     """List place, time and part wherever at least `need` pixels are valid and labelled."""
     rows = [np.zeros((0, 3), np.int32)]
-    for time, valid in _valid_dates(dataset):
+    for time, valid in valid_dates(dataset):
         counts = window_sums(valid & labelled, patch)[places[:, 0], places[:, 1]]
         found = np.flatnonzero(counts >= need)
         rows.append(np.stack([found, np.full_like(found, time), parts[found]], axis=1))
     return np.concatenate(rows).astype(np.int32)
+
+
+def _by_date(samples: np.ndarray, split: SplitSettings) -> np.ndarray:
+    """Give samples the part of their date; where ground has a say too, both must agree."""
+    if not split.by_date:
+        return samples
+    dates, inverse = np.unique(samples[:, 1], return_inverse=True)
+    parts = split_dates(len(dates), split)[inverse]
+    if split.by_place:
+        return np.asarray(samples[samples[:, 2] == parts])
+    return np.column_stack([samples[:, :2], parts])
 
 
 def _canonical(places: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,62 +177,95 @@ def _canonical(places: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.
     return places[used], samples[np.lexsort((samples[:, 0], samples[:, 1], samples[:, 2]))]
 
 
-def _facts(
-    dataset: xr.Dataset, labels: np.ndarray, places: np.ndarray, samples: np.ndarray, patch: int
-) -> dict[str, Any]:
-    shape = (labels.shape[0], labels.shape[1])
-    seen = np.zeros((3, *shape), np.int32)
-    by_part = [samples[samples[:, 2] == part] for part in range(3)]
-    for time, valid in _valid_dates(dataset):
-        learnable = valid & (labels > 0)
-        for part, rows in enumerate(by_part):
-            first, last = np.searchsorted(rows[:, 1], [time, time + 1])
-            if last > first:
-                seen[part] += paint(places[rows[first:last, 0]], patch, shape) * learnable
-    parts = {
-        name: _part_facts(rows, np.bincount(labels.ravel(), weights=counts.ravel()))
-        for name, rows, counts in zip(PARTS, by_part, seen, strict=True)
-    }
-    return {"parts": parts, "baselines": _baselines(labels, seen[0], seen[2])}
+def _repeats(
+    labels: np.ndarray,
+    places: np.ndarray,
+    samples: np.ndarray,
+    patch: int,
+    seed: int,
+    drawing: Drawing,
+) -> np.ndarray:
+    repeats = np.ones(len(samples), np.int32)
+    if drawing == "balanced":
+        train = samples[:, 2] == PARTS.index("train")
+        shares = place_shares(labels, places, patch)
+        repeats[train] = repeat_factors(shares[samples[train, 0]], seed)
+    return repeats
 
 
-def _part_facts(rows: np.ndarray, pixels: np.ndarray) -> dict[str, Any]:
-    total = float(pixels.sum())
+def leave_one_out(
+    regions: Mapping[str, tuple[xr.Dataset, xr.Dataset]],
+    held_out: str,
+    *,
+    validation: float | str = 0.15,
+    buffer: int | None = None,
+    seed: int = 0,
+    snapshots: Mapping[str, str] | None = None,
+    **options: Any,
+) -> dict[str, SamplePlan]:
+    """Plan to train on all regions but one, and to test on all of that one.
+
+    Parameters
+    ----------
+    regions
+        Name to imagery and labels; see `make_plan`.
+    held_out
+        The region to test on.
+    validation
+        The region to validate on; or the share of every training region that is set apart for
+        it in blocks.
+    buffer, seed
+        Of those blocks; see `SplitSettings`.
+    snapshots
+        Name to the cube's snapshot.
+    **options
+        ``patch``, ``stride``, ``sequence``, ``drawing``, ``min_valid``: see `make_plan`.
+
+    Returns
+    -------
+    dict of SamplePlan
+        One a region, with the parts it contributes; `pool_facts` sums them up.
+
+    Raises
+    ------
+    PlanError
+        If a region is not there, nothing is left to train on, or a plan cannot be made.
+    """
+    splits = _region_splits(list(regions), held_out, validation, buffer, seed)
+    plans = {}
+    for name, split in splits.items():
+        dataset, labels = regions[name]
+        snapshot = (snapshots or {}).get(name, "")
+        try:
+            plans[name] = make_plan(dataset, labels, split=split, snapshot=snapshot, **options)
+        except PlanError as error:
+            raise PlanError(f"region {name!r}: {error}") from error
+    bands = {plan.bands for plan in plans.values()}
+    if len(bands) > 1:
+        found = "; ".join(f"{name}: {', '.join(plan.bands)}" for name, plan in plans.items())
+        raise PlanError(f"the regions have different bands, or in another order ({found})")
+    return plans
+
+
+def _region_splits(
+    names: list[str], held_out: str, validation: float | str, buffer: int | None, seed: int
+) -> dict[str, SplitSettings]:
+    others: dict[str, Part] = {held_out: "test"}
+    if isinstance(validation, str):
+        others[validation] = "val"
+    unknown = [name for name in others if name not in names]
+    if unknown or len(names) <= len(others) or validation == held_out:
+        raise PlanError(
+            f"cannot leave out {held_out!r} with validation {validation!r} of the regions "
+            f"{', '.join(names)}: each must be one of them, and one more is needed to train on"
+        )
+    train = SplitSettings(kind="whole", part="train")
+    if isinstance(validation, float):
+        if not 0 < validation < 1:
+            raise PlanError(f"validation is a share between 0 and 1, or a region; not {validation}")
+        fractions = (1 - validation, validation, 0.0)
+        train = SplitSettings(kind="blocks", fractions=fractions, buffer=buffer, seed=seed)
     return {
-        "patches": len(np.unique(rows[:, 0])),
-        "samples": len(rows),
-        "dates": len(np.unique(rows[:, 1])),
-        "labelled_pixels": int(total),
-        "class_shares": {str(code): float(pixels[code] / total) for code in np.flatnonzero(pixels)},
-    }
-
-
-def _baselines(labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict[str, Any]:
-    """Score two predictors that never look at the image; `train`, `test` count pixels."""
-    from sklearn.metrics import accuracy_score, f1_score
-
-    there = test > 0
-    if not there.any() or not train.any():
-        return {}
-    truth, weight = labels[there], test[there]
-    majority = int(np.bincount(labels.ravel(), weights=train.ravel()).argmax())
-    guesses = {
-        "majority": np.full_like(truth, majority),
-        "memorise_place": np.where(train[there] > 0, truth, majority),
-    }
-    return {
-        name: {
-            "oa": float(accuracy_score(truth, guess, sample_weight=weight)),
-            "macro_f1": float(
-                f1_score(
-                    truth,
-                    guess,
-                    labels=np.unique(truth),
-                    average="macro",
-                    sample_weight=weight,
-                    zero_division=0.0,
-                )
-            ),
-        }
-        for name, guess in guesses.items()
+        name: SplitSettings(kind="whole", part=others[name]) if name in others else train
+        for name in names
     }

@@ -9,17 +9,17 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cube.errors import PlanError
-from cube.patches import lay_patches, paint, spread, widen, window_sums
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+Kind = Literal["blocks", "folds", "blocks+time", "time", "thesis", "70/30", "random", "whole"]
 
-# The study's protocol: the last 15 % of the dates are test, the last 15 % of the rest validation.
-THESIS_FRACTIONS = (0.85 * 0.85, 0.85 * 0.15, 0.15)
-
-# An assignment of blocks costs a few passes over the map; large maps are given fewer tries.
-_PIXELS_SEARCHED = 40_000_000
-_MIN_TRIES, _MAX_TRIES = 32, 256
+STUDIES: dict[str, tuple[float, float, float]] = {
+    "thesis": (0.85 * 0.85, 0.85 * 0.15, 0.15),
+    "70/30": (0.7 * 0.85, 0.7 * 0.15, 0.3),
+}
+"""Fractions of the study's protocol and of its proposal: the last 15 % (30 %) of the dates are
+test, the last 15 % of the rest validation."""
 
 
 class SplitSettings(BaseModel):
@@ -27,211 +27,114 @@ class SplitSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["blocks", "time", "thesis"] = "blocks"
-    """``blocks``: by place, leak-safe. ``time``: by date, every place in all parts.
-    ``thesis``: the study's 85/15 in time order, 15 % of the 85 for validation."""
+    kind: Kind = "blocks"
+    """By place, leak-safe: ``blocks``; ``folds``, k-fold blocks, of which this is one fold;
+    ``blocks+time``, other places and, in order of time, other dates too.
+
+    By date, every place in all parts, so that memory is rewarded: ``time``, in order of time;
+    ``thesis``, the study's 85/15, 15 % of the 85 for validation; ``70/30``, that of its proposal;
+    ``random``, dates drawn at random.
+
+    ``whole``: the whole region is one part; for leaving out one of several regions."""
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
-    """Train, validation, test; sum 1. Not used by ``thesis``."""
+    """Train, validation, test; sum 1; 0 leaves validation or test out. For ``blocks``, ``time``,
+    ``random``, and ``blocks+time``, which takes them of the ground and of the dates."""
     block: int | None = Field(default=None, ge=1)
-    """Side of a square block, pixels; by default half a patch. Only for ``blocks``."""
+    """Side of a square block, pixels; by default half a patch. For splits by place."""
     buffer: int | None = Field(default=None, ge=1)
     """At least so many pixels lie between two parts, in rows or in columns; by default
-    one patch. Only for ``blocks``."""
+    one patch. For splits by place."""
     seed: int = Field(default=0, ge=0)
+    folds: int | None = Field(default=None, ge=3)
+    """How many folds there are; by default 5. Only for ``folds``."""
+    fold: int | None = Field(default=None, ge=0)
+    """The fold that is test, from 0; the next one is validation. By default 0."""
+    part: Part | None = None
+    """What the whole region is for. Only for ``whole``, which needs it."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if min(self.fractions) <= 0 or not math.isclose(sum(self.fractions), 1, abs_tol=1e-6):
-            raise ValueError(f"fractions are three positive shares of sum 1, not {self.fractions}")
+        train, *others = self.fractions
+        if train <= 0 or min(others) < 0 or not math.isclose(sum(self.fractions), 1, abs_tol=1e-6):
+            raise ValueError(
+                f"fractions are three shares of sum 1, that of train above 0; not {self.fractions}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        if (self.folds, self.fold) != (None, None) and self.kind != "folds":
+            raise ValueError(f"folds and fold are for a split of kind 'folds', not {self.kind!r}")
+        if self.kind == "folds" and self.fold_numbers[0] >= self.fold_numbers[1]:
+            raise ValueError(
+                f"fold {self.fold} is none of {self.fold_numbers[1]} folds, counted from 0"
+            )
+        if (self.part is None) == (self.kind == "whole"):
+            raise ValueError("a split of kind 'whole' needs the part it is for, and no other does")
         return self
 
     @property
     def by_place(self) -> bool:
-        """Whether the parts are pieces of ground rather than spans of time."""
-        return self.kind == "blocks"
+        """Whether the parts are pieces of ground, of this region."""
+        return self.kind in ("blocks", "folds", "blocks+time")
+
+    @property
+    def by_date(self) -> bool:
+        """Whether no two parts have a date in common."""
+        return self.kind in ("time", "thesis", "70/30", "random", "blocks+time")
+
+    @property
+    def leaky(self) -> bool:
+        """Whether the parts have their places in common."""
+        return self.by_date and not self.by_place
+
+    @property
+    def fold_numbers(self) -> tuple[int, int]:
+        """The fold that is test, and how many there are; defaults filled in."""
+        return self.fold or 0, 5 if self.folds is None else self.folds
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Fractions of train, validation and test, whatever the kind."""
+        if self.kind == "folds":
+            count = self.fold_numbers[1]
+            return (count - 2) / count, 1 / count, 1 / count
+        if self.kind == "whole":
+            train, val, test = (float(part == self.part) for part in PARTS)
+            return train, val, test
+        return STUDIES.get(self.kind, self.fractions)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that a plan divided so must have."""
+        return tuple(part for part, share in zip(PARTS, self.shares, strict=True) if share > 0)
+
+    @property
+    def in_words(self) -> str:
+        """How the parts differ, for a sentence about scores."""
+        if self.kind == "whole":
+            return f"the whole region for {self.part}"
+        if not self.by_place:
+            order = "dates drawn at random" if self.kind == "random" else "dates in order of time"
+            return f"{order} ({self.kind}), every place in all parts"
+        ground = f"spatial blocks of {self.block} px, {self.buffer} px apart"
+        if self.kind == "folds":
+            fold, count = self.fold_numbers
+            return f"fold {fold + 1} of {count} of {ground}"
+        return f"{ground}, and dates in order of time" if self.by_date else ground
 
     def for_patch(self, patch: int) -> SplitSettings:
-        """Fill in the defaults that depend on the patch."""
+        """Fill in the defaults that depend on the patch, and the folds."""
         if not self.by_place:
             return self
-        block, buffer = self.block or max(1, patch // 2), self.buffer or patch
-        return self.model_copy(update={"block": block, "buffer": buffer})
-
-
-def block_map(blocks: np.ndarray, block: int, shape: tuple[int, int]) -> np.ndarray:
-    """Blow the table of blocks up to pixels.
-
-    Parameters
-    ----------
-    blocks : ndarray of int8, (block row, block column)
-        Index into `PARTS`.
-    block
-        Side of a block, pixels; the last row and column of blocks may be cut by the border.
-    shape
-        Rows and columns of the map.
-    """
-    rows, columns = (np.arange(size) // block for size in shape)
-    return blocks[np.ix_(rows, columns)]
-
-
-def assign_blocks(
-    labels: np.ndarray, patch: int, split: SplitSettings, need: int = 1
-) -> np.ndarray:
-    """Assign square blocks to parts so that every class has its share in every part.
-
-    Validation and test are one to three rectangles of blocks each: compact pieces lose the
-    least ground to the buffer, all of which is taken from the train part (and from the
-    validation part where it meets test). Of a bounded number of seeded draws the best is kept;
-    see `_score`.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, (y, x)
-        0 where there is no label.
-    patch
-        Side of a patch, pixels.
-    split
-        With `block` and `buffer` filled in.
-    need
-        Ground counts only under patches with at least so many labelled pixels.
-
-    Returns
-    -------
-    ndarray of int8, (block row, block column)
-        Index into `PARTS`.
-
-    Raises
-    ------
-    PlanError
-        If no draw leaves labelled ground for a patch in each part.
-    """
-    assert split.block is not None and split.buffer is not None
-    rng = np.random.default_rng(split.seed)
-    lattice = (math.ceil(labels.shape[0] / split.block), math.ceil(labels.shape[1] / split.block))
-    tries = int(np.clip(_PIXELS_SEARCHED // labels.size, _MIN_TRIES, _MAX_TRIES))
-    worth = window_sums(labels > 0, patch) >= need
-    pieces: dict[int, list[tuple[slice, slice]]] = {}
-    best, best_score = None, -math.inf
-    for _ in range(tries):
-        # Once there is something to better, one part or the other is drawn anew, or both.
-        redrawn = (1, 2) if best is None else ((1,), (2,), (1, 2))[rng.integers(0, 3)]
-        trial = pieces | {part: _draw(rng, lattice, split.fractions[part]) for part in redrawn}
-        blocks = _assigned(lattice, trial)
-        parts = block_map(blocks, split.block, labels.shape)
-        ground = _ground(parts, worth, patch, split.buffer)
-        score = _score(labels, ground, split.fractions)
-        if score > best_score:
-            best, best_score, pieces = blocks, score, trial
-    if best is None:
-        raise PlanError(
-            f"no split: in none of {tries} assignments of {lattice[0]} x {lattice[1]} blocks of "
-            f"{split.block} px, on a map of {labels.shape[0]} x {labels.shape[1]} px, did train, "
-            f"val and test all keep labelled ground for one patch of {patch} px with "
-            f"{split.buffer} px between the parts; take a smaller patch, buffer or block"
-        )
-    return best
-
-
-def _draw(
-    rng: np.random.Generator, lattice: tuple[int, int], fraction: float
-) -> list[tuple[slice, slice]]:
-    """Draw one to three rectangles of blocks that make up about `fraction` of the map."""
-    pieces = int(rng.integers(1, 4))
-    # The train part shrinks by the buffers, so that less than the fraction asked for often
-    # ends up nearer to it.
-    size = fraction * lattice[0] * lattice[1] * rng.uniform(0.3, 1.2) / pieces
-    rectangles = []
-    for _ in range(pieces):
-        aspect = math.exp(rng.uniform(-0.7, 0.7))
-        height = int(np.clip(round(math.sqrt(size * aspect)), 1, lattice[0]))
-        width = int(np.clip(round(size / height), 1, lattice[1]))
-        row = _edge_loving(rng, lattice[0] - height)
-        column = _edge_loving(rng, lattice[1] - width)
-        rectangles.append((slice(row, row + height), slice(column, column + width)))
-    return rectangles
-
-
-def _assigned(lattice: tuple[int, int], pieces: dict[int, list[tuple[slice, slice]]]) -> np.ndarray:
-    blocks = np.zeros(lattice, np.int8)
-    for part in sorted(pieces):
-        for rectangle in pieces[part]:
-            blocks[rectangle] = part
-    return blocks
-
-
-def _edge_loving(rng: np.random.Generator, last: int) -> int:
-    """Draw a position, half of the time at one of the ends, where a buffer costs least."""
-    ends = rng.random() < 0.5
-    return int(rng.integers(0, 2)) * last if ends else int(rng.integers(0, last + 1))
-
-
-def _ground(parts: np.ndarray, worth: np.ndarray, patch: int, buffer: int) -> list[np.ndarray]:
-    """Ground that patches of each part can cover; test yields to none, train to both others."""
-    covers, taken = {}, np.zeros(parts.shape, bool)
-    for part in (2, 1, 0):
-        fits = window_sums((parts == part) & ~taken, patch) == patch * patch
-        covers[part] = spread(fits & worth, patch) > 0
-        taken |= widen(covers[part], buffer)
-    return [covers[part] for part in range(3)]
-
-
-def _score(
-    labels: np.ndarray, ground: list[np.ndarray], fractions: tuple[float, float, float]
-) -> float:
-    """Rate an assignment: class coverage less the deviation from the fractions asked for.
-
-    Coverage is the mean over parts and classes of the root of the share of its due that a
-    class got, 1 at most: the root makes the first pixels of a rare class count most.
-    """
-    codes = int(labels.max()) + 1
-    counts = np.stack([np.bincount(labels[cover], minlength=codes)[1:] for cover in ground])
-    if not counts.sum(axis=1).all():
-        return -math.inf
-    total = np.bincount(labels.ravel(), minlength=codes)[1:]
-    due = np.outer(fractions, total[total > 0])
-    coverage = np.sqrt(np.minimum(counts[:, total > 0] / due, 1)).mean()
-    shares = counts.sum(axis=1) / counts.sum()
-    return float(coverage - np.abs(shares - fractions).sum() / 2)
-
-
-def place_by_blocks(
-    labels: np.ndarray, blocks: np.ndarray, patch: int, stride: int, split: SplitSettings, need: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lay each part's patches inside its own blocks, `split.buffer` pixels from the others.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, (y, x)
-    blocks : ndarray of int8
-        From `assign_blocks`.
-    patch, stride
-        Pixels.
-    split
-        With `block` and `buffer` filled in.
-    need
-        A patch with fewer labelled pixels is left out, and needs no buffer.
-
-    Returns
-    -------
-    places : ndarray of int32, (n, 2)
-    parts : ndarray of int32, (n,)
-    """
-    assert split.block is not None and split.buffer is not None
-    shape = (labels.shape[0], labels.shape[1])
-    ground = block_map(blocks, split.block, shape)
-    labelled = window_sums(labels > 0, patch)
-    places, parts, taken = [], [], np.zeros(shape, bool)
-    for part in (2, 1, 0):
-        found = lay_patches((ground == part) & ~taken, patch, stride)
-        found = found[labelled[found[:, 0], found[:, 1]] >= need]
-        taken |= widen(paint(found, patch, shape) > 0, split.buffer)
-        places.append(found)
-        parts.append(np.full(len(found), part, np.int32))
-    return np.concatenate(places), np.concatenate(parts)
+        filled = {"block": self.block or max(1, patch // 2), "buffer": self.buffer or patch}
+        if self.kind == "folds":
+            filled["fold"], filled["folds"] = self.fold_numbers
+        return self.model_copy(update=filled)
 
 
 def split_dates(count: int, split: SplitSettings) -> np.ndarray:
-    """Cut a row of dates into train, validation and test, in order of time.
+    """Cut a row of dates into the parts: in order of time, or at random.
 
     Parameters
     ----------
@@ -241,19 +144,25 @@ def split_dates(count: int, split: SplitSettings) -> np.ndarray:
     Returns
     -------
     ndarray of int32, (count,)
-        Index into `PARTS`, never falling.
+        Index into `PARTS`; never falling, unless the split is ``random``.
 
     Raises
     ------
     PlanError
-        If there are fewer than three dates.
+        If there are fewer dates than parts.
     """
-    if count < 3:
+    shares = np.array(split.shares)
+    wanted = np.flatnonzero(shares)
+    if count < len(wanted):
         raise PlanError(
-            f"a {split.kind!r} split needs at least 3 dates with samples, one a part; there "
-            f"are {count}: lower min_valid, ingest more scenes, or split by blocks"
+            f"a {split.kind!r} split needs at least {len(wanted)} dates with samples, one a part; "
+            f"there are {count}: lower min_valid, ingest more scenes, or split by blocks"
         )
-    fractions = THESIS_FRACTIONS if split.kind == "thesis" else split.fractions
-    first_test = min(max(2, round(count * (fractions[0] + fractions[1]))), count - 1)
-    first_val = min(max(1, round(count * fractions[0])), first_test - 1)
-    return np.searchsorted([first_val, first_test], np.arange(count), side="right").astype(np.int32)
+    ends = [count]
+    for before in range(len(wanted) - 1, 0, -1):
+        end = round(count * float(shares[: wanted[before]].sum()))
+        ends.insert(0, min(max(before, end), ends[0] - 1))
+    parts = wanted[np.searchsorted(ends, np.arange(count), side="right")].astype(np.int32)
+    if split.kind == "random":
+        return np.asarray(np.random.default_rng(split.seed).permutation(parts))
+    return np.asarray(parts)

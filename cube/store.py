@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
+    from cube.selection_report import SelectionReport
+
 SCHEMA_VERSION = 1
 BRANCH = "main"
 
@@ -226,6 +228,8 @@ class Cube:
         import xarray as xr
         from zarr.errors import ContainsArrayError
 
+        import cube.accessor  # noqa: F401  (registers `dataset.thermocube`)
+
         try:
             dataset: xr.Dataset = xr.open_zarr(
                 self._session.store, group=group, chunks=chunks, consolidated=False
@@ -242,11 +246,17 @@ class Cube:
         there = ", ".join(self.groups()) or "nothing yet"
         return SelectionError(f"cube {self.location} has no group {group!r}; it has {there}")
 
-    def select(self, modality: str, **rules: Any) -> xr.Dataset:
-        """Select scenes and bands of a modality; see `cube.select.select` for the rules."""
-        from cube.select import select
+    def select(self, modality: str, **wanted: Any) -> xr.Dataset:
+        """Select scenes and bands, join modalities, stack dates; see `cube.joint.select_from`."""
+        from cube.joint import select_from
 
-        return select(self.dataset(modality), **rules)
+        return select_from(self, modality, **wanted)
+
+    def explain(self, modality: str, **wanted: Any) -> SelectionReport:
+        """Say which scenes `select` would leave out, and why."""
+        from cube.joint import explain_from
+
+        return explain_from(self, modality, **wanted)
 
     @property
     def ledger(self) -> Ledger:

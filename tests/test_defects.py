@@ -1,8 +1,6 @@
 """The twenty defects found in the study's code and data: here none of them can happen.
 
-Numbered as in the list of defects the project was built against. Defects 9 and 19 were about
-sequences of dates, which are no part of the package yet; what they rest on is tested instead: a
-sample says in words of its own which place and which date it is.
+Numbered as in the list of defects the project was built against.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ from cube.labels import LabelSettings, rasterise
 from cube.ledger import Row, Status
 from cube.quality import is_valid
 from cube.region import Region
-from cube.sampling import PARTS, SamplePlan, SplitSettings, make_plan
+from cube.sampling import PARTS, SamplePlan, Sequence, SplitSettings, make_plan
 from cube.select import align, on_dates_of
 from cube.store import Cube
 from deliveries import granules_of
@@ -301,23 +299,34 @@ def test_defect_08_one_map_in_training_and_test(
     assert leaky.leaky and leaky.summary["baselines"]["memorise_place"]["oa"] == 1.0
 
 
-def test_defect_09_windows_of_one_date_taken_for_a_series(
-    thermal: xr.Dataset, labels: xr.Dataset, plan: SamplePlan
-) -> None:
-    """ "Five dates" were five neighbouring windows of one date, as place and date were one index.
+@pytest.fixture(scope="module")
+def series(thermal: xr.Dataset, labels: xr.Dataset) -> SamplePlan:
+    """Sequences of two dates."""
+    split = SplitSettings(kind="blocks", block=4, buffer=8)
+    rule = Sequence(length=2, stride=1)
+    return make_plan(thermal, labels, patch=8, stride=4, split=split, sequence=rule, min_valid=0.3)
 
-    There are no sequences here yet. In a plan, place and date are columns of their own: samples
-    of one place are the same ground on different dates.
-    """
-    table = plan.part("train")
-    stream = batches(thermal, labels, plan, "train", batch_size=len(table), shuffle=False)
-    (batch,) = list(stream)
-    place = int(np.bincount(table[:, 0]).argmax())
-    of_place = np.flatnonzero(table[:, 0] == place)
-    assert len(of_place) > 1 and len(set(table[of_place, 1])) == len(of_place)
-    for sample in of_place[1:]:
-        np.testing.assert_array_equal(batch.y[sample], batch.y[of_place[0]])
-        assert not np.array_equal(batch.x[sample], batch.x[of_place[0]], equal_nan=True)
+
+def test_defect_09_windows_of_one_date_taken_for_a_series(
+    thermal: xr.Dataset, labels: xr.Dataset, series: SamplePlan
+) -> None:
+    """ "Five dates" were five windows of one date, as place and date were one index."""
+    imagery = thermal["imagery"].transpose("time", "y", "x", "band").values
+    checked = 0
+    for part in PARTS:
+        table = series.part(part)
+        stream = batches(thermal, labels, series, part, batch_size=32, shuffle=False)
+        samples = (pair for batch in stream for pair in zip(batch.x, batch.y, strict=True))
+        for (place, row), (x, y) in zip(table, samples, strict=True):
+            dates = series.sequences[row]
+            assert x.shape[0] == len(dates) == 2 and dates[0] < dates[1]
+            window = tuple(slice(corner, corner + 8) for corner in series.places[place])
+            for step, when in enumerate(dates):
+                np.testing.assert_array_equal(x[step], imagery[(when, *window)])
+            assert not np.array_equal(x[0], x[1], equal_nan=True)
+            np.testing.assert_array_equal(y, labels["lithology"].values[window])
+            checked += 1
+    assert checked == len(series.samples) > 10
 
 
 def test_defect_10_stale_files_of_another_region(damaged: Damaged) -> None:
@@ -461,27 +470,38 @@ def test_defect_18_vegetation_matched_by_its_place_in_a_list(sound: Cube) -> Non
 
 
 def test_defect_19_positions_out_of_step_with_what_was_dropped(
-    thermal: xr.Dataset, labels: xr.Dataset, plan: SamplePlan
+    thermal: xr.Dataset, labels: xr.Dataset, series: SamplePlan
 ) -> None:
-    """Dropped samples were taken out of the stack but not out of the list of positions.
-
-    Sequences are not built yet; single samples are cut by the row of the plan that names them.
-    """
-    possible = len(plan.places) * thermal.sizes["time"]
-    assert len(plan.samples) < possible  # some were dropped
+    """Dropped sequences were taken out of the stack but not out of the list of positions."""
+    clouded = thermal.copy(deep=True)
+    rows, columns = (thermal.sizes[axis] // 2 for axis in ("y", "x"))
+    clouded["qc"][1, :rows, :columns] = 2
+    clouded["imagery"][1, :, :rows, :columns] = np.nan
+    plan = make_plan(
+        clouded,
+        labels,
+        patch=8,
+        stride=4,
+        split=series.split,
+        sequence=series.sequence,
+        min_valid=0.3,
+    )
+    assert 0 < len(plan.samples) != len(series.samples)
+    # Where a date was dropped, the one after it stands in its place; elsewhere nothing changed.
+    gaps = np.diff(plan.sequences, axis=1)[plan.samples[:, 1]]
+    assert (gaps > 1).any() and (gaps == 1).any()
+    imagery = clouded["imagery"].transpose("time", "y", "x", "band").values
     for part in PARTS:
         table = plan.part(part)
-        stream = batches(thermal, labels, plan, part, batch_size=16, shuffle=False)
+        stream = batches(clouded, labels, plan, part, batch_size=16, shuffle=False)
         cut = [sample for batch in stream for sample in batch.x]
         assert len(cut) == len(table)
-        for (place, time), sample in zip(table, cut, strict=True):
-            row, column = plan.places[place]
-            window = thermal["imagery"].isel(
-                time=int(time), y=slice(row, row + 8), x=slice(column, column + 8)
-            )
-            np.testing.assert_array_equal(sample, window.transpose("y", "x", "band"))
+        for (place, row), sample in zip(table, cut, strict=True):
+            window = tuple(slice(corner, corner + 8) for corner in plan.places[place])
+            expected = np.stack([imagery[(when, *window)] for when in plan.sequences[row]])
+            np.testing.assert_array_equal(sample, expected)
     with pytest.raises(PlanError):
-        plan.require(thermal.isel(time=slice(1, None)))
+        plan.require(clouded.isel(time=slice(1, None)))
 
 
 def test_defect_20_ringing_at_edges_after_resampling(tmp_path: Path, sound: Cube) -> None:

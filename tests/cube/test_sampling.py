@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_opening
 
-from cube import sampling, splits
+from cube import ground, plan_facts
 from cube.errors import GridError, PlanError
 from cube.patches import lay_patches, window_sums
 from cube.sampling import PARTS, SamplePlan, SplitSettings, make_plan
@@ -86,7 +86,7 @@ def test_parts_by_place_keep_their_distance(
     split = SplitSettings(kind="blocks", block=block, buffer=buffer, seed=seed)
     with pytest.MonkeyPatch.context() as fewer:
         # The distance must hold for any assignment, not only for the best of many.
-        fewer.setattr(splits, "_MAX_TRIES", 32)
+        fewer.setattr(ground, "_MAX_TRIES", 32)
         plan = make_plan(
             dataset, labels, patch=patch, stride=stride, split=split, min_valid=min_valid
         )
@@ -118,7 +118,7 @@ def test_samples_are_exactly_the_patches_with_enough_valid_and_labelled_pixels(
     dataset, labels = scenes(SHAPE, seed=seed, bad=0.05), geology(SHAPE, seed)
     split = SplitSettings.model_validate({"kind": kind, "block": 8, "buffer": 4})
     with pytest.MonkeyPatch.context() as fewer:
-        fewer.setattr(splits, "_MAX_TRIES", 32)
+        fewer.setattr(ground, "_MAX_TRIES", 32)
         plan = make_plan(dataset, labels, patch=8, stride=8, split=split, min_valid=min_valid)
     good = (dataset["qc"].values == 0) & (labels["lithology"].values > 0)
     expected = {
@@ -262,7 +262,7 @@ def test_a_changed_file_is_refused(plan: SamplePlan, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(PlanError, match="cannot be read"):
         SamplePlan.load(path)
-    with pytest.raises(PlanError, match="no sample plan at"):
+    with pytest.raises(PlanError, match="there is no such file"):
         SamplePlan.load(tmp_path / "none.npz")
     (tmp_path / "page.npz").write_text("<html>login</html>")
     with pytest.raises(PlanError, match="cannot be read"):
@@ -395,7 +395,7 @@ def test_remembering_the_place_wins_in_time_and_is_worthless_in_blocks(plan: Sam
 def test_reading_in_slabs_changes_nothing(
     plan: SamplePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "_SLAB_BYTES", 1)
+    monkeypatch.setattr(plan_facts, "SLAB_BYTES", 1)
     again = make_plan(scenes(SHAPE), geology(SHAPE), patch=8, stride=8, split=BLOCKS, snapshot="S1")
     assert again == plan
 
