@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from cube.errors import GridError, PlanError
 from cube.sampling import PARTS, Part, SamplePlan, SplitSettings, make_plan
-from pipelines import blocks
-from pipelines.stream import Batch, band_statistics, batches, tf_dataset
+from pipelines.planes import Reader
+from pipelines.stream import Batch, Source, Stream, band_statistics, batches, tf_dataset
 
 DATES, BANDS, SHAPE, PATCH = 7, ("lst", "emissivity"), (60, 76), 8
 
@@ -75,7 +76,6 @@ def stored(dataset: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> xr.
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several tiles a date, although the region is small."""
     monkeypatch.setattr("pipelines.blocks.TILE", 16)
-    monkeypatch.setattr("pipelines.stream.TILE", 16)
 
 
 def found(x: np.ndarray) -> tuple[int, int, int]:
@@ -112,7 +112,7 @@ def test_each_sample_of_the_part_comes_once_with_its_own_pixels(
     dataset: xr.Dataset, labels: xr.Dataset, plan: SamplePlan, part: Part, shuffle: bool
 ) -> None:
     seen = []
-    for batch in batches(dataset, labels, plan, part, batch_size=5, shuffle=shuffle, blocks=6):
+    for batch in batches(dataset, labels, plan, part, batch_size=5, shuffle=shuffle, memory=0.05):
         assert batch.x.shape == (len(batch.x), PATCH, PATCH, 2)
         assert (batch.x.dtype, batch.y.dtype, batch.weight.dtype) == ("f4", "u1", "f4")
         for x, y, weight in zip(*batch, strict=True):
@@ -135,7 +135,7 @@ def test_batches_are_whole_but_for_the_last(
     dataset: xr.Dataset, labels: xr.Dataset, plan: SamplePlan
 ) -> None:
     count = len(plan.part("train"))
-    sizes = [len(b.y) for b in batches(dataset, labels, plan, "train", batch_size=32, blocks=2)]
+    sizes = [len(b.y) for b in batches(dataset, labels, plan, "train", batch_size=32, memory=0.02)]
     assert sizes == [32] * (count // 32) + [count % 32]
 
 
@@ -155,7 +155,7 @@ def test_zarr_and_memory_give_the_same(
     seed=st.integers(0, 99),
     epoch=st.integers(0, 9),
     batch_size=st.integers(1, 40),
-    held=st.integers(2, 12),
+    memory=st.sampled_from([0.03, 0.07, 0.2, 4.0]),
     threads=st.integers(2, 5),
     start=st.integers(0, 9),
 )
@@ -166,7 +166,7 @@ def test_an_epoch_depends_on_its_seed_and_not_on_threads_and_resumes_exactly(
     seed: int,
     epoch: int,
     batch_size: int,
-    held: int,
+    memory: float,
     threads: int,
     start: int,
 ) -> None:
@@ -179,7 +179,7 @@ def test_an_epoch_depends_on_its_seed_and_not_on_threads_and_resumes_exactly(
             batch_size=batch_size,
             seed=seed,
             epoch=epoch,
-            blocks=held,
+            memory=memory,
             threads=threads,
             start=start,
             augment=True,
@@ -203,43 +203,42 @@ def test_seeds_and_epochs_give_other_orders(
 def test_shuffling_goes_over_several_blocks(
     dataset: xr.Dataset, labels: xr.Dataset, plan: SamplePlan
 ) -> None:
-    first = next(batches(dataset, labels, plan, "train", batch_size=32, blocks=32))
-    places = [found(x) for x in first.x]
-    assert len({time for time, _, _ in places}) >= 4
+    stream = batches(dataset, labels, plan, "train", batch_size=64, memory=2)
+    places = [found(x) for x in next(stream).x]
+    assert len({time for time, _, _ in places}) >= 2
     assert len({(row // 16, column // 16) for _, row, column in places}) >= 4
+    assert places != sorted(places)
 
 
-def test_no_more_blocks_are_held_than_allowed(
+def test_no_more_planes_are_held_than_the_memory_allows(
+    dataset: xr.Dataset, labels: xr.Dataset, plan: SamplePlan
+) -> None:
+    source, allowed = Source(dataset, labels, plan), 0.03
+    stream = Stream([source], "train", batch_size=8, memory=allowed)
+    held = []
+    for number in range(3):
+        assert sum(len(batch.x) for batch in stream.epoch(number)) == stream.count
+        held.append(sum(arena.x.nbytes + arena.valid.nbytes for arena in stream.arenas))
+    assert held[0] == held[1] == held[2]
+    assert 0 < held[0] <= allowed * 1e6
+
+
+def test_what_fits_into_memory_is_read_once_in_all_epochs(
     dataset: xr.Dataset, labels: xr.Dataset, plan: SamplePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, alive, most = threading.Lock(), 0, 0
+    lock, read, fill = threading.Lock(), [], Reader.fill
 
-    class Counted(np.ndarray):
-        def __del__(self) -> None:
-            nonlocal alive
-            if self.base is None:
-                with lock:
-                    alive -= 1
-
-    read = blocks.Reader.read
-
-    def counted(self: blocks.Reader, block: blocks.Block) -> blocks.Pixels:
-        nonlocal alive, most
-        pixels = read(self, block)
-        held = np.ndarray.__new__(Counted, pixels.x.shape, np.float32)
-        held[...] = pixels.x
+    def counted(self: Reader, times: np.ndarray, rows: slice, columns: slice, *into: Any) -> None:
         with lock:
-            alive += 1
-            most = max(most, alive)
-        return pixels._replace(x=held)
+            read.extend((int(time), rows.start, columns.start) for time in times)
+        fill(self, times, rows, columns, *into)
 
-    monkeypatch.setattr(blocks.Reader, "read", counted)
-    threads = 2
-    stream = batches(dataset, labels, plan, "train", batch_size=8, blocks=6, threads=threads)
-    total = sum(len(batch.x) for batch in stream)
-    assert total == len(plan.part("train"))
-    # A thread that has handed a block over lets go of it when it is next scheduled.
-    assert 3 < most <= 6 + threads
+    monkeypatch.setattr(Reader, "fill", counted)
+    stream = Stream([Source(dataset, labels, plan)], "train", batch_size=8, memory=50)
+    for number in range(3):
+        for _ in stream.epoch(number):
+            pass
+    assert len(read) == len(set(read)) > 0
 
 
 def test_a_stream_left_early_stops_its_threads(
@@ -330,7 +329,7 @@ def test_other_data_than_the_plans_are_refused_at_the_call(
         batches(dataset, labels.isel(x=slice(10)), plan, "train", batch_size=4)
     with pytest.raises(PlanError, match="lst, emissivity, the dataset has"):
         band_statistics(other, plan)
-    for wrong in ({"batch_size": 0}, {"threads": 0}, {"blocks": 1}, {"start": -1}):
+    for wrong in ({"batch_size": 0}, {"threads": 0}, {"memory": 0}, {"start": -1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             batches(dataset, labels, plan, "train", **({"batch_size": 4} | wrong))
 
