@@ -7,84 +7,19 @@ network's outputs (probabilities), never class codes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from cube.errors import ModelError
+from pipelines.lattice import Lattice, Window, windows
+
+__all__ = ["Lattice", "Network", "Window", "blend", "blend_series", "taper", "windows"]
 
 Network = Callable[[np.ndarray], np.ndarray]
-"""Takes float32 (n, patch, patch, band) and gives (n, patch, patch, channel)."""
-
-Window = tuple[slice, slice]
-"""Rows and columns of a region, with plain non-negative bounds."""
-
-
-@dataclass(frozen=True)
-class Lattice:
-    """The places of all patches of a region.
-
-    Patches start at multiples of `stride`; one more, flush with the border, covers a ragged edge.
-    Along an axis shorter than a patch there is one patch, which sticks out of the region.
-    """
-
-    shape: tuple[int, int]
-    """Rows and columns of the region."""
-    patch: int
-    """Side of a patch, pixels."""
-    stride: int
-    """Step from one patch to the next, pixels; at most `patch`, or there would be holes."""
-
-    def __post_init__(self) -> None:
-        if min(self.shape) < 1 or not 1 <= self.stride <= self.patch:
-            raise ModelError(
-                f"patches of {self.patch} px every {self.stride} px cannot cover a region of "
-                f"{self.shape[0]} x {self.shape[1]} px: the stride must lie between 1 and the patch"
-            )
-
-    @cached_property
-    def starts(self) -> tuple[np.ndarray, np.ndarray]:
-        """First row, and first column, of the patches; ascending."""
-        return self._starts(self.shape[0]), self._starts(self.shape[1])
-
-    def _starts(self, size: int) -> np.ndarray:
-        last = max(size - self.patch, 0)
-        return np.unique(np.append(np.arange(0, last, self.stride), last))
-
-    def touching(self, window: Window) -> np.ndarray:
-        """Find the patches that share a pixel with the window.
-
-        Returns
-        -------
-        ndarray of int, (n, 2)
-            Row and column of the upper-left pixels, row by row.
-        """
-        rows, columns = (
-            starts[(starts < part.stop) & (starts + self.patch > part.start)]
-            for starts, part in zip(self.starts, window, strict=True)
-        )
-        return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
-
-    def reach(self, window: Window) -> Window:
-        """The window and its halo: all pixels that the window's result depends on."""
-        origins = self.touching(window)
-        first, end = origins.min(axis=0), origins.max(axis=0) + self.patch
-        return (
-            slice(int(first[0]), min(int(end[0]), self.shape[0])),
-            slice(int(first[1]), min(int(end[1]), self.shape[1])),
-        )
-
-
-def windows(shape: tuple[int, int], size: int) -> Iterator[Window]:
-    """Cut a region into square windows, row by row; those at the far edges are smaller."""
-    for row in range(0, shape[0], size):
-        for column in range(0, shape[1], size):
-            yield (
-                slice(row, min(row + size, shape[0])),
-                slice(column, min(column + size, shape[1])),
-            )
+"""Takes float32 (n, patch, patch, band), or (n, sequence, patch, patch, band), and gives
+(n, patch, patch, channel)."""
 
 
 def taper(patch: int) -> np.ndarray:
@@ -139,49 +74,140 @@ def blend(
         its input.
     """
     window = window or (slice(0, lattice.shape[0]), slice(0, lattice.shape[1]))
+    (mean,) = blend_series(
+        network,
+        image[None],
+        lattice,
+        window,
+        [0],
+        batch_size=batch_size,
+        skip_empty=skip_empty,
+    )
+    if mean is None:
+        return np.full((*_size(window), 1), np.nan, np.float32)
+    return mean
+
+
+def blend_series(
+    network: Network,
+    images: np.ndarray,
+    lattice: Lattice,
+    window: Window,
+    dates: Sequence[int],
+    *,
+    sequence: int | None = None,
+    batch_size: int = 32,
+    skip_empty: bool = False,
+) -> Iterator[np.ndarray | None]:
+    """Blend several dates of a window one after the other; a batch may hold patches of several.
+
+    Parameters
+    ----------
+    images : ndarray of float32, (time, y, x, band)
+        The pixels of ``lattice.reach(window)`` on all dates.
+    dates
+        Those wanted, as ascending indices into `images`.
+    sequence
+        Length of the sequences that the network takes, if it does: a date's patches then hold
+        the dates up to and including it. No date may come too early for that.
+    network, lattice, window, batch_size, skip_empty
+        See `blend`.
+
+    Yields
+    ------
+    ndarray of float32, (y, x, channel), or None
+        A map of the window's size for each of `dates`; None where all of its patches were
+        left out. No more than the dates of one batch are held at once.
+
+    Raises
+    ------
+    ModelError
+        See `blend`.
+    """
     reach = lattice.reach(window)
+    _require_size(images, reach)
     corner = np.array([reach[0].start, reach[1].start])
-    _require_size(image, reach)
+    padded = _pad(images, lattice.patch)
+    cutter = _Cutter(padded, lattice.patch, sequence)
     origins = lattice.touching(window) - corner
-    padded = _pad(image, lattice.patch)
-    if skip_empty:
-        origins = origins[[np.isfinite(_cut(padded, o, lattice.patch)).any() for o in origins]]
-    mean = _average(network, padded, origins, lattice.patch, batch_size)
-    rows, columns = (
+    chosen = [cutter.filled(date, origins) if skip_empty else origins for date in dates]
+    places = [(index, origin) for index, some in enumerate(chosen) for origin in some]
+    inside = tuple(
         slice(part.start - start, part.stop - start)
         for part, start in zip(window, corner.tolist(), strict=True)
     )
-    if mean is None:
-        return np.full(
-            (rows.stop - rows.start, columns.stop - columns.start, 1), np.nan, np.float32
-        )
-    return mean[rows, columns]
+    canvases: dict[int, _Canvas] = {}
+    closed = 0
+
+    def close(until: int) -> Iterator[np.ndarray | None]:
+        for index in range(closed, until):
+            canvas = canvases.pop(index, None)
+            yield None if canvas is None else canvas.mean()[inside]
+
+    # Float32 is three times as fast, and exact enough for the four patches that usually overlap.
+    exact = np.float32 if 2 * lattice.stride >= lattice.patch else np.float64
+    weights = taper(lattice.patch).astype(exact)
+    for batch in itertools.batched(places, batch_size):
+        outputs = _run(network, np.stack([cutter.cut(dates[index], at) for index, at in batch]))
+        weighted = outputs * weights[..., None]
+        for (index, origin), output in zip(batch, weighted, strict=True):
+            if index not in canvases:
+                canvases[index] = _Canvas(padded.shape[1:3], output.shape[-1], weights)
+            canvases[index].add(origin, output)
+        yield from close(batch[-1][0])
+        closed = batch[-1][0]
+    yield from close(len(dates))
 
 
-def _average(
-    network: Network, image: np.ndarray, origins: np.ndarray, patch: int, batch_size: int
-) -> np.ndarray | None:
-    """Sum weight x output and weight, patch by patch, and divide; None without any patch."""
-    weights = taper(patch)
-    total: np.ndarray | None = None
-    weight = np.zeros(image.shape[:2])
-    for start in range(0, len(origins), batch_size):
-        batch = origins[start : start + batch_size]
-        outputs = _run(network, np.stack([_cut(image, origin, patch) for origin in batch]))
-        if total is None:
-            total = np.zeros((*image.shape[:2], outputs.shape[-1]))
-        for origin, output in zip(batch, outputs, strict=True):
-            _cut(total, origin, patch)[...] += weights[..., None] * output
-            _cut(weight, origin, patch)[...] += weights
-    if total is None:
-        return None
-    covered = np.where(weight > 0, weight, np.nan)
-    return (total / covered[..., None]).astype(np.float32)
+class _Cutter:
+    """Patches of a series of images, by date and place."""
+
+    def __init__(self, images: np.ndarray, patch: int, sequence: int | None) -> None:
+        self._images = images
+        self._patch = patch
+        self._sequence = sequence
+
+    def _frames(self, date: int) -> slice:
+        return slice(date + 1 - (self._sequence or 1), date + 1)
+
+    def cut(self, date: int, origin: np.ndarray) -> np.ndarray:
+        frames = self._images[self._frames(date)]
+        found = frames[(slice(None), *_square(origin, self._patch))]
+        return found[0] if self._sequence is None else found
+
+    def filled(self, date: int, origins: np.ndarray) -> np.ndarray:
+        """Those places whose patch has a finite value."""
+        finite = np.isfinite(self._images[self._frames(date)]).any(axis=(0, -1))
+        # Sums over rectangles from a corner: one look at each pixel, however the patches overlap.
+        table = np.pad(finite.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        (top, left), size = origins.T, self._patch
+        low, right = top + size, left + size
+        count = table[low, right] - table[top, right] - table[low, left] + table[top, left]
+        return origins[count > 0]
+
+
+class _Canvas:
+    """Sums of weight x output and of weight, patch by patch."""
+
+    def __init__(self, shape: tuple[int, ...], channels: int, weights: np.ndarray) -> None:
+        self._total = np.zeros((*shape, channels), weights.dtype)
+        self._weight = np.zeros(shape, weights.dtype)
+        self._weights = weights
+
+    def add(self, origin: np.ndarray, weighted: np.ndarray) -> None:
+        place = _square(origin, len(self._weights))
+        self._total[place] += weighted
+        self._weight[place] += self._weights
+
+    def mean(self) -> np.ndarray:
+        covered = np.where(self._weight > 0, self._weight, self._weight.dtype.type(np.nan))
+        return (self._total / covered[..., None]).astype(np.float32, copy=False)
 
 
 def _run(network: Network, batch: np.ndarray) -> np.ndarray:
     outputs = np.asarray(network(batch))
-    if outputs.ndim != 4 or outputs.shape[:3] != batch.shape[:3]:
+    wanted = (len(batch), *batch.shape[-3:-1])
+    if outputs.ndim != 4 or outputs.shape[:3] != wanted:
         raise ModelError(
             f"the network made {outputs.shape} of a batch of {batch.shape}; blending needs one "
             "output a pixel: (n, patch, patch, channel)"
@@ -189,21 +215,28 @@ def _run(network: Network, batch: np.ndarray) -> np.ndarray:
     return outputs
 
 
-def _cut(image: np.ndarray, origin: np.ndarray, patch: int) -> np.ndarray:
+def _square(origin: np.ndarray, patch: int) -> Window:
     row, column = origin
-    return image[row : row + patch, column : column + patch]
+    return slice(row, row + patch), slice(column, column + patch)
 
 
-def _pad(image: np.ndarray, patch: int) -> np.ndarray:
-    missing = [(0, max(patch - size, 0)) for size in image.shape[:2]]
-    return np.pad(image.astype(np.float32), [*missing, (0, 0)], constant_values=np.nan)
+def _pad(images: np.ndarray, patch: int) -> np.ndarray:
+    missing = [(0, max(patch - size, 0)) for size in images.shape[1:3]]
+    if not any(end for _, end in missing):
+        return images.astype(np.float32, copy=False)
+    whole = [(0, 0), *missing, (0, 0)]
+    return np.pad(images.astype(np.float32, copy=False), whole, constant_values=np.nan)
 
 
-def _require_size(image: np.ndarray, reach: Window) -> None:
-    wanted = tuple(part.stop - part.start for part in reach)
-    if image.ndim != 3 or image.shape[:2] != wanted:
+def _size(window: Window) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in window)
+
+
+def _require_size(images: np.ndarray, reach: Window) -> None:
+    wanted = _size(reach)
+    if images.ndim != 4 or images.shape[1:3] != wanted:
         raise ModelError(
-            f"the image is {image.shape}, but the window and its halo are {wanted} pixels "
+            f"the image is {images.shape[1:]}, but the window and its halo are {wanted} pixels "
             f"(rows {reach[0].start}:{reach[0].stop}, columns {reach[1].start}:{reach[1].stop}): "
             "read lattice.reach(window), as (y, x, band)"
         )

@@ -1,31 +1,60 @@
-"""From a trained network to class maps in the cube, chunk by chunk, in one commit."""
+"""From a trained network to class maps in the cube: computed in pieces, visible in one commit."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cube.errors import ModelError, StoreError
-from cube.labels import LITHOLOGY_ATTRS
-from cube.timeline import CHUNK
-from cube.version import code_version
-from pipelines.blend import Lattice, Network, Window, blend, windows
+from cube.store import Cube
+from pipelines.committer import told
+from pipelines.inference import Job, Options, Unit
+from pipelines.inference_crew import crew, in_order
+from pipelines.inference_layout import Layers, chunks_of, decide, place
+from pipelines.inference_plan import InferencePlan
+from pipelines.inference_work import Work, default_place
 from pipelines.model_folder import ModelFolder
+from pipelines.uncertainty import taught_classes
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from distributed import Client
 
-    from cube.store import Cube, Transaction
+__all__ = ["PredictTally", "decide", "predict", "taught_classes"]
 
 Progress = Callable[[int, int], None]
-"""Called with the number of steps done and of all steps; a step is one scene on one chunk."""
+"""Called with the number of steps done and of all steps; a step is one scene on one window."""
 
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass
+class PredictTally:
+    """What a run did, counted while it goes on."""
+
+    run: str = ""
+    snapshot: str = ""
+    """Of the cube that was read."""
+    scenes: int = 0
+    """Dates of the run."""
+    mapped: int = 0
+    """Of these, those that have a map: all, but for networks that take sequences."""
+    chunks: int = 0
+    """Chunks of the run, in all of its arrays."""
+    units: int = 0
+    """Pieces of work: up to `pipelines.inference.DATES` dates of a window."""
+    resumed: int = 0
+    """Of these, those that an earlier attempt had finished."""
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return dataclasses.asdict(self)
 
 
 def predict(
@@ -35,34 +64,68 @@ def predict(
     run: str | None = None,
     batch_size: int = 32,
     stride: int | None = None,
+    step: int = 1,
     probability: bool = False,
+    entropy: bool = False,
+    tta: bool = False,
+    mc_dropout: int = 0,
     overwrite: bool = False,
+    client: Client | str | None = None,
+    workers: int = 2,
+    work: str | Path | None = None,
     on_scene: Progress | None = None,
+    tally: PredictTally | None = None,
 ) -> str:
     """Map every selected scene of a cube and write the maps to ``/predictions/<run>``.
 
-    Each chunk is read with its halo, scene by scene, and written once; what is held in memory
-    does not grow with the region or the number of scenes. Nothing is visible before the last
-    chunk is written.
+    The region is worked through in windows of a few chunks and a few dates, each read once with
+    its halo; what is held in memory does not grow with the region or the number of scenes.
+    Finished pieces wait in a work folder and enter the cube in one commit at the end. Killed and
+    started again with the same model, snapshot and options, a run goes on where it was.
 
     Parameters
     ----------
     cube
         Read at its snapshot.
     model
-        A model folder; its recipe says which scenes and bands are taken.
+        A model folder; its recipe says which scenes and bands are taken. A network that takes
+        sequences is given each selected date with those before it. Its map stands at the last
+        date of the sequence and covers pixels that are valid on any of them; the first dates,
+        which have too few before them, have no map (class 0 everywhere).
     run
         Name of the result; by default that of the model folder.
     batch_size
         Most patches in one call of the network.
     stride
         Step between overlapping patches, pixels; by default half a patch.
+    step
+        Dates from one sequence to the next; the dates between have no map.
     probability
         Keep the probabilities of all classes as well: 13 times the bytes of the confidence.
+    entropy
+        Keep the entropy of the class probabilities as well, in nats.
+    tta
+        Average over the eight symmetries of the square (test-time augmentation), at eight times
+        the cost.
+    mc_dropout
+        Number of passes with dropout left on, at least 2; maps are those of their mean
+        probability, and the passes' ``mutual_information`` and ``variance`` are kept (Gal and
+        Ghahramani 2016, arXiv 1506.02142). 0 is one pass without dropout.
     overwrite
         Replace a run of the same name.
+    client
+        Dask client, or a scheduler's address, whose workers run the network. They must see the
+        cube under the same path; the model is sent to them. If any of them declares the
+        resource ``GPU``, only those that do are asked.
+    workers
+        Without a client, threads that read and blend; one at a time asks the network.
+    work
+        Folder for what is not committed yet; by default beside a local cube, else in the user's
+        cache. It needs the room of the run's arrays, and is cleared at the end.
     on_scene
-        Called after each step, for progress.
+        Called as scenes are finished, for progress.
+    tally
+        Told what was done.
 
     Returns
     -------
@@ -72,164 +135,104 @@ def predict(
     Raises
     ------
     ModelError
-        If the model folder is not complete, or the network gives no numbers.
+        If the model folder is not complete, the network gives no numbers, or it has no dropout
+        and `mc_dropout` asks for it.
     SelectionError
         If the cube lacks what the recipe selects.
     StoreError
-        If there is a run of that name and `overwrite` is False.
+        If there is a run of that name and `overwrite` is False, or cube or work folder cannot
+        be written.
+    ThermocubeError
+        ``scheduler`` if the Dask cluster cannot be reached or went away, ``worker_lost`` if a
+        piece takes down every worker.
     """
+    started = monotonic()
+    layers = Layers(probability, entropy, mc_dropout > 0)
+    options = Options(batch_size, tta, mc_dropout, step, layers)
     folder = ModelFolder.load(model)
     run = _require_name(run or folder.name)
-    dataset = folder.recipe.selection.of(cube.at(cube.snapshot))
-    lattice = _lattice(dataset, folder.recipe.patch, stride)
-    network = taught_classes(folder.network().predict_on_batch, _taught(folder))
-    lineage = _lineage(cube, folder, run)
-    with cube.transaction(f"predict {run}", lineage, exclusive=False) as change:
-        group = f"predictions/{run}"
-        if not overwrite and group in cube.at(change.base).groups():
-            raise StoreError(
-                f"cube {cube.location} has a run {run!r} already; give the new one another name, "
-                "or allow overwriting it",
-                kind="run_exists",
-            )
-        template = _template(dataset, len(folder.recipe.classes), probability, lineage)
-        change.template(group, template, {"time": 1, "y": CHUNK, "x": CHUNK})
-        job = _Job(dataset["imagery"], lattice, network, batch_size, len(folder.recipe.classes))
-        job.run(_Sink(change, group, probability), on_scene)
+    _require_free(cube.at(_newest(cube)), run, overwrite=overwrite)
+    plan = InferencePlan.of(cube, folder, options, stride, run)
+    tally = tally if tally is not None else PredictTally()
+    with Work.at(Path(work or default_place(cube.location)), run, plan.digest, plan.job) as parts:
+        _note(tally, run, plan.job)
+        _compute(plan.job, parts, folder, client, workers, _Steps(plan.job, on_scene), tally)
+        tally.chunks = _commit(cube, plan, parts, run, overwrite=overwrite)
+        parts.clear()
+    tally.seconds = round(monotonic() - started, 3)
     return run
 
 
-def taught_classes(network: Network, codes: Collection[int]) -> Network:
-    """Leave in a network's softmax only classes that it was taught.
+class _Steps:
+    """Progress in scenes x windows."""
 
-    What it says of class 0 (no data), and of classes that were not in its training part, is what
-    its random start left over. These shares are dropped and the others are divided by their sum,
-    patch by patch, before anything is averaged. The channels stay, with probability 0.
+    def __init__(self, job: Job, tell: Progress | None) -> None:
+        self._tell = tell
+        self._total = sum(unit.stop - unit.start for column in job.columns() for unit in column)
+        self._done = 0
 
-    Parameters
-    ----------
-    network
-        Gives softmax shares (n, y, x, class).
-    codes
-        Classes in the training part; 0 is left out whether it is among them or not.
-    """
+    def begin(self, todo: list[Unit]) -> None:
+        self._done = self._total - sum(unit.stop - unit.start for unit in todo)
 
-    def renormalised(batch: np.ndarray) -> np.ndarray:
-        shares = np.array(network(batch), dtype=np.float64)
-        untaught = [code for code in range(shares.shape[-1]) if code == 0 or code not in codes]
-        shares[..., untaught] = 0.0
-        total = shares.sum(axis=-1, keepdims=True)
-        return shares / np.maximum(total, np.finfo(np.float64).tiny)
-
-    return renormalised
+    def finish(self, unit: Unit) -> None:
+        self._done += unit.stop - unit.start
+        if self._tell is not None:
+            self._tell(self._done, self._total)
 
 
-def _taught(folder: ModelFolder) -> frozenset[int]:
-    shares = folder.plan.summary["parts"]["train"]["class_shares"]
-    return frozenset(int(code) for code in shares)
+def _compute(
+    job: Job,
+    parts: Work,
+    folder: ModelFolder,
+    client: Client | str | None,
+    workers: int,
+    steps: _Steps,
+    tally: PredictTally,
+) -> None:
+    todo = parts.todo()
+    tally.units, tally.resumed = parts.units, parts.units - len(todo)
+    steps.begin(todo)
+    if not todo:
+        return
+    with crew(job, folder, client, workers) as pool, closing(in_order(pool, todo)) as done:
+        for unit, part in done:
+            parts.add(unit, part)
+            steps.finish(unit)
 
 
-def decide(probabilities: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the most probable class of each pixel.
-
-    Parameters
-    ----------
-    probabilities : ndarray of float, (y, x, class)
-        That of class 0 is not looked at.
-    valid : ndarray of bool, (y, x)
-
-    Returns
-    -------
-    lithology : ndarray of uint8, (y, x)
-        0 where not valid, and nowhere else.
-    confidence : ndarray of float32, (y, x)
-        Probability of the class chosen; NaN where not valid.
-    """
-    ground = probabilities[..., 1:]
-    lithology = np.where(valid, 1 + ground.argmax(axis=-1), 0).astype(np.uint8)
-    confidence = np.where(valid, ground.max(axis=-1), np.nan).astype(np.float32)
-    return lithology, confidence
+def _commit(cube: Cube, plan: InferencePlan, parts: Work, run: str, *, overwrite: bool) -> int:
+    """Put all chunks into the cube; how many they are."""
+    group, count = f"predictions/{run}", 0
+    job = plan.job
+    with (
+        told(cube.location),
+        cube.transaction(f"predict {run}", plan.lineage, exclusive=False) as change,
+    ):
+        _require_free(cube.at(change.base), run, overwrite=overwrite)
+        change.template(group, plan.template, chunks_of(job.layout.chunk, job.classes))
+        for chunks in parts.chunks():
+            place(change.session, group, chunks)
+            count += len(chunks)
+    return count
 
 
-@dataclass(frozen=True)
-class _Sink:
-    """The arrays of a run, written a chunk at a time."""
-
-    change: Transaction
-    group: str
-    probability: bool
-
-    def scene(
-        self, time: int, window: Window, probabilities: np.ndarray, valid: np.ndarray
-    ) -> None:
-        lithology, confidence = decide(probabilities, valid)
-        self._put("lithology", (time, *window), lithology)
-        self._put("confidence", (time, *window), confidence)
-        if self.probability:
-            masked = np.where(valid[..., None], probabilities, np.nan).astype(np.float32)
-            channels = np.moveaxis(masked[..., 1:], -1, 0)
-            self._put("probability", (time, slice(None), *window), channels)
-
-    def all_dates(self, window: Window, total: np.ndarray, dates: np.ndarray) -> None:
-        mean = total / np.maximum(dates, 1)[..., None]
-        lithology, confidence = decide(mean, dates > 0)
-        self._put("lithology_all", window, lithology)
-        self._put("confidence_all", window, confidence)
-
-    def _put(self, name: str, where: tuple[Any, ...], values: np.ndarray) -> None:
-        self.change.array(f"{self.group}/{name}")[where] = values
+def _note(tally: PredictTally, run: str, job: Job) -> None:
+    tally.run, tally.snapshot = run, job.snapshot
+    tally.scenes = job.dates
+    tally.mapped = sum(map(job.mapped, range(job.dates)))
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One network over all scenes of a region."""
+def _newest(cube: Cube) -> str:
+    return Cube(cube.repository, cube.location).snapshot
 
-    imagery: xr.DataArray
-    lattice: Lattice
-    network: Network
-    batch_size: int
-    classes: int
 
-    def run(self, sink: _Sink, on_step: Progress | None) -> None:
-        # Chunk by chunk and not scene by scene: the sum over all dates is then a chunk's size.
-        chunks = list(windows(self.lattice.shape, CHUNK))
-        scenes = self.imagery.sizes["time"]
-        done = 0
-        for window in chunks:
-            size = tuple(part.stop - part.start for part in window)
-            total, dates = np.zeros((*size, self.classes)), np.zeros(size, np.int32)
-            for time in range(scenes):
-                probabilities, valid = self._map(time, window)
-                sink.scene(time, window, probabilities, valid)
-                total[valid] += probabilities[valid]
-                dates += valid
-                done += 1
-                if on_step is not None:
-                    on_step(done, len(chunks) * scenes)
-            sink.all_dates(window, total, dates)
-
-    def _map(self, time: int, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (y, x, class) of a chunk on one date, and which pixels are valid."""
-        rows, columns = reach = self.lattice.reach(window)
-        scene = self.imagery.isel(time=time, y=rows, x=columns)
-        image = scene.transpose("y", "x", "band").to_numpy()
-        inside = tuple(
-            slice(part.start - halo.start, part.stop - halo.start)
-            for part, halo in zip(window, reach, strict=True)
+def _require_free(cube: Cube, run: str, *, overwrite: bool) -> None:
+    if not overwrite and f"predictions/{run}" in cube.groups():
+        raise StoreError(
+            f"cube {cube.location} has a run {run!r} already; give the new one another name, "
+            "or allow overwriting it",
+            kind="run_exists",
         )
-        valid = np.isfinite(image[inside]).all(axis=-1)
-        if not valid.any():
-            return np.zeros((*valid.shape, self.classes), np.float32), valid
-        probabilities = blend(
-            self.network, image, self.lattice, window, batch_size=self.batch_size, skip_empty=True
-        )
-        if not np.isfinite(probabilities[valid]).all():
-            raise ModelError(
-                f"the network gives NaN for scene {self.imagery['time'].values[time]}, rows "
-                f"{window[0].start}:{window[0].stop}, columns {window[1].start}:{window[1].stop}; "
-                "its weights are broken: train it again, with a lower learning rate"
-            )
-        return probabilities, valid
 
 
 def _require_name(run: str) -> str:
@@ -239,73 +242,3 @@ def _require_name(run: str) -> str:
             "give it a name with `run`"
         )
     return run
-
-
-def _lattice(dataset: xr.Dataset, patch: int, stride: int | None) -> Lattice:
-    shape = (dataset.sizes["y"], dataset.sizes["x"])
-    return Lattice(shape, patch, stride or max(patch // 2, 1))
-
-
-def _lineage(cube: Cube, folder: ModelFolder, run: str) -> dict[str, str]:
-    lineage = folder.recipe.lineage
-    return {
-        "run": run,
-        "model": folder.name,
-        "model_digest": folder.digest,
-        "training_cube": lineage.cube,
-        "training_snapshot": lineage.snapshot,
-        "input_snapshot": cube.snapshot,
-        "plan_digest": lineage.plan_digest,
-        "code": code_version(),
-    }
-
-
-def _template(
-    dataset: xr.Dataset, classes: int, probability: bool, lineage: dict[str, str]
-) -> xr.Dataset:
-    """Coordinates and not yet computed arrays of a run."""
-    import dask.array as da
-    import xarray as xr
-
-    sizes = {"class": classes - 1, **{dim: dataset.sizes[dim] for dim in ("time", "y", "x")}}
-    chunks = {"class": classes - 1, "time": 1, "y": CHUNK, "x": CHUNK}
-
-    def layer(dims: tuple[str, ...], dtype: str, attrs: dict[str, Any]) -> xr.Variable:
-        shape = tuple(sizes[dim] for dim in dims)
-        parts = tuple(min(chunks[dim], sizes[dim]) for dim in dims)
-        data = da.zeros(shape, dtype=dtype, chunks=parts)
-        return xr.Variable(dims, data, {**attrs, "grid_mapping": "spatial_ref"})
-
-    cubic, flat = ("time", "y", "x"), ("y", "x")
-    layers = {
-        "lithology": layer(cubic, "uint8", _class_attrs("most probable class on the date")),
-        "confidence": layer(cubic, "float32", _share_attrs("probability of the class chosen")),
-        "lithology_all": layer(flat, "uint8", _class_attrs("most probable class over all dates")),
-        "confidence_all": layer(
-            flat, "float32", _share_attrs("probability of the class chosen, mean over all dates")
-        ),
-    }
-    coords: dict[str, Any] = {name: _bare(dataset[name]) for name in (*cubic, "spatial_ref")}
-    if probability:
-        layers["probability"] = layer(
-            ("time", "class", "y", "x"), "float32", _share_attrs("probability of each class")
-        )
-        coords["class"] = ("class", np.arange(1, classes, dtype=np.uint8), _class_attrs("class"))
-    attrs = {"title": f"Lithology predicted by {lineage['model']}", "Conventions": "CF-1.11"}
-    return xr.Dataset(layers, coords, {**attrs, **lineage})
-
-
-def _bare(coordinate: xr.DataArray) -> xr.Variable:
-    """A coordinate without the chunks and codecs of the array it was read from."""
-    variable = coordinate.variable.copy(deep=False)
-    keep = ("units", "calendar", "dtype") if coordinate.name == "time" else ()
-    variable.encoding = {key: variable.encoding[key] for key in keep if key in variable.encoding}
-    return variable
-
-
-def _class_attrs(long_name: str) -> dict[str, Any]:
-    return {**LITHOLOGY_ATTRS, "long_name": long_name}
-
-
-def _share_attrs(long_name: str) -> dict[str, Any]:
-    return {"long_name": long_name, "units": "1", "valid_range": [0.0, 1.0]}

@@ -12,9 +12,17 @@ from cube.errors import ModelError, SelectionError, StoreError
 from cube.lithology import CLASS_COUNT
 from cube.store import Cube
 from pipelines.model_folder import ModelFolder
-from pipelines.predict import decide, predict, taught_classes
+from pipelines.predict import PredictTally, decide, predict, taught_classes
 
 WriteModel = Callable[..., ModelFolder]
+
+
+class Thermometer:
+    """Reads the class off the temperature, as the tiny cube's truth has it."""
+
+    def predict_on_batch(self, batch: np.ndarray) -> np.ndarray:
+        guess = np.clip(np.rint(np.nan_to_num(batch[..., 0], nan=298.0) - 290.0), 1, 13)
+        return (np.arange(CLASS_COUNT) == guess[..., None]).astype(np.float32)
 
 
 def test_maps_hold_the_class_and_nodata_exactly_where_the_input_is_invalid(
@@ -66,7 +74,7 @@ def test_result_does_not_depend_on_batches_nor_on_chunks(
 ) -> None:
     model = thermometer("batches").path
     predict(tiny_cube, model, run="large", batch_size=64, probability=True)
-    monkeypatch.setattr("pipelines.predict.CHUNK", 64)
+    monkeypatch.setattr("pipelines.inference_plan.CHUNK", 64)
     predict(tiny_cube, model, run="small", batch_size=3, probability=True)
     large, small = (tiny_cube.dataset(f"predictions/{run}").load() for run in ("large", "small"))
     for name in large.data_vars:
@@ -111,30 +119,78 @@ def test_run_of_the_same_name_is_replaced_only_when_asked(
     assert "probability" not in tiny_cube.dataset("predictions/again")
 
 
-def test_nothing_is_visible_of_a_run_that_breaks_off(
-    tiny_cube: Cube, thermometer: WriteModel
-) -> None:
-    class Stop(Exception):
-        pass
-
-    def stop(done: int, total: int) -> None:
-        if done == total - 1:
-            raise Stop
-
-    before = tiny_cube.snapshot
-    with pytest.raises(Stop):
-        predict(tiny_cube, thermometer("broken").path, on_scene=stop)
-    after = Cube.open(tiny_cube.location)
-    assert after.snapshot == before and "predictions/broken" not in after.groups()
-
-
-def test_progress_counts_every_scene_on_every_chunk(
+def test_progress_counts_every_scene_on_every_window(
     tiny_cube: Cube, thermometer: WriteModel
 ) -> None:
     steps: list[tuple[int, int]] = []
     model = thermometer("progress").path
     predict(tiny_cube, model, on_scene=lambda done, total: steps.append((done, total)))
-    assert steps == [(done, 8) for done in range(1, 9)]  # four dates on two chunks
+    assert steps == [(4, 8), (8, 8)]  # four dates at once on two windows
+
+
+def test_tally_says_what_was_done(tiny_cube: Cube, thermometer: WriteModel) -> None:
+    tally = PredictTally()
+    before = tiny_cube.snapshot
+    predict(tiny_cube, thermometer("tally").path, entropy=True, tally=tally)
+    assert (tally.run, tally.snapshot) == ("tally", before)
+    assert (tally.scenes, tally.mapped, tally.units, tally.resumed) == (4, 4, 2, 0)
+    # Class, confidence and entropy of four dates and two chunks; the maps over all dates.
+    assert tally.chunks == 3 * 4 * 2 + 2 * 2
+    assert tally.seconds > 0 and tally.to_dict()["scenes"] == 4
+
+
+def test_entropy_is_that_of_the_probabilities(tiny_cube: Cube, thermometer: WriteModel) -> None:
+    run = predict(tiny_cube, thermometer("entropy").path, probability=True, entropy=True)
+    maps = tiny_cube.dataset(f"predictions/{run}").load()
+    shares = maps.probability.transpose("time", "y", "x", "class").values
+    expected = -(shares * np.log(np.where(shares > 0, shares, 1))).sum(-1)
+    np.testing.assert_allclose(maps.entropy, expected, atol=1e-5)
+    np.testing.assert_array_equal(np.isnan(maps.entropy), maps.lithology == 0)
+
+
+def test_options_that_make_no_sense_are_refused(tiny_cube: Cube, thermometer: WriteModel) -> None:
+    model = thermometer("options").path
+    for wrong in ({"mc_dropout": 1}, {"mc_dropout": -1}, {"batch_size": 0}, {"step": 2}):
+        with pytest.raises(ModelError):
+            predict(tiny_cube, model, **wrong)
+
+
+class Film:
+    """Takes sequences of three dates; the class is that of the first date's temperature."""
+
+    def predict_on_batch(self, batch: np.ndarray) -> np.ndarray:
+        assert batch.ndim == 5 and batch.shape[1] == 3
+        return Thermometer().predict_on_batch(batch[:, 0])
+
+
+@pytest.mark.parametrize(("step", "mapped"), [(1, [2, 3]), (2, [2])])
+def test_network_of_sequences_maps_the_last_date_of_each(
+    tiny_cube: Cube,
+    thermometer: WriteModel,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    mapped: list[int],
+) -> None:
+    model = thermometer(f"film-{step}").path
+    monkeypatch.setattr(ModelFolder, "network", lambda self: Film())
+    monkeypatch.setattr(ModelFolder, "sequence", 3)
+    monkeypatch.setattr("pipelines.inference.DATES", 3)
+    tally = PredictTally()
+    run = predict(tiny_cube, model, step=step, tally=tally)
+    assert tally.mapped == len(mapped)
+    maps = tiny_cube.dataset(f"predictions/{run}").load()
+    imagery = tiny_cube.dataset("thermal").imagery.load()
+    valid = np.isfinite(imagery).all("band").to_numpy()
+    truth = tiny_cube.dataset("labels").lithology.to_numpy()
+    for date in range(4):
+        found = maps.lithology.values[date]
+        if date not in mapped:
+            assert (found == 0).all() and np.isnan(maps.confidence.values[date]).all()
+            continue
+        np.testing.assert_array_equal(found > 0, valid[date - 2 : date + 1].any(0))
+        seen = valid[date - 2] & (truth > 0)
+        np.testing.assert_array_equal(found[seen], truth[seen])
+    assert maps.attrs["sequence"] == 3 and maps.attrs["sequence_step"] == step
 
 
 def test_only_the_recipes_selection_is_mapped(tiny_cube: Cube, thermometer: WriteModel) -> None:
