@@ -143,11 +143,11 @@ def _read(
             raise LabelError(f"{where} holds {kind}, not polygons; give the `layer` that does")
         bounds = _surroundings(grid, crs, settings)
         frame = pyogrio.read_dataframe(path, layer=layer, columns=[settings.column], bbox=bounds)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError) as error:
+        raise LabelError(f"{where} cannot be read as a vector file: {error}") from error
     except pyogrio.errors.DataLayerError as error:
         layers = ", ".join(name for name, _ in pyogrio.list_layers(path))
         raise LabelError(f"{where} has no layer {layer!r}; its layers are: {layers}") from error
-    except pyogrio.errors.DataSourceError as error:
-        raise LabelError(f"{where} cannot be read as a vector file: {error}") from error
     return frame.set_crs(crs, allow_override=True), bounds
 
 

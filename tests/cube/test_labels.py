@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import zipfile
 from pathlib import Path
 
@@ -312,6 +313,7 @@ def test_weight_is_the_distance_to_the_nearest_pixel_of_another_class(seed, reac
         ({"crs": "EPSG:nope"}, "'EPSG:nope' is no CRS"),
         ({"path": "missing.gpkg"}, "there is no label map"),
         ({"path": "page.gpkg"}, "cannot be read as a vector file"),
+        ({"path": "damaged.gpkg"}, "cannot be read as a vector file"),
         ({"path": "page.zip"}, "no readable zip archive"),
         ({"path": "lines.gpkg"}, "holds LineString, not polygons"),
         ({"path": "no_crs.shp"}, "does not say its CRS"),
@@ -321,6 +323,17 @@ def test_a_map_that_cannot_be_used_says_why(tmp_path, options, message):
     write(tmp_path / "map.gpkg", (1, rectangle(0, 0, 1, 1)))
     (tmp_path / "page.gpkg").write_text("<!DOCTYPE html><title>Log in</title>")
     (tmp_path / "page.zip").write_text("<!DOCTYPE html><title>Log in</title>")
+    if options.get("path") == "damaged.gpkg":
+        # Zeros where its table begins: the layer is found, its features are not.
+        whole = bytearray((tmp_path / "map.gpkg").read_bytes())
+        with sqlite3.connect(tmp_path / "map.gpkg") as file:
+            size = file.execute("pragma page_size").fetchone()[0]
+            page = file.execute("select rootpage from sqlite_master where name = 'map'").fetchone()[
+                0
+            ]
+        file.close()
+        whole[(page - 1) * size : page * size] = bytes(size)
+        (tmp_path / "damaged.gpkg").write_bytes(whole)
     if options.get("path") == "lines.gpkg":
         write(tmp_path / "lines.gpkg", (1, shapely.LineString([(0, 0), (1, 1)])))
     if options.get("path") == "no_crs.shp":

@@ -11,6 +11,7 @@ import pytest
 pytestmark = pytest.mark.train
 pytest.importorskip("keras", reason="needs Keras and a backend: install thermocube[train]")
 
+from models import files  # noqa: E402
 from models.superres import (  # noqa: E402
     MrUNetSettings,
     Recipe,
@@ -123,15 +124,13 @@ def test_a_few_steps_of_self_supervised_training_lower_the_loss(
 @pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
 )
-def test_a_trained_network_is_saved_and_loaded_with_its_loss(
-    keras: ModuleType, tmp_path: Path
-) -> None:
+def test_a_trained_network_is_saved_and_loaded_with_its_loss(tmp_path: Path) -> None:
     model = build_sif(SifSettings(channels=(4, 4)), **STATISTICS)
     model.compile(loss=Recipe.preset("sif_sr2").loss(8.0, 0.2))
     inputs, targets = scene()
     model.train_on_batch(inputs, targets)
-    model.save(tmp_path / "sif.keras")
-    again = keras.models.load_model(tmp_path / "sif.keras")
+    files.save(model, tmp_path / "sif.keras")
+    again = files.load(tmp_path / "sif.keras", compiled=True)
     np.testing.assert_allclose(
         again.predict(inputs, verbose=0), model.predict(inputs, verbose=0), rtol=1e-6
     )

@@ -82,9 +82,9 @@ def test_passes_with_dropout_tell_what_the_network_is_unsure_of(
     predict(tiny_cube, model, run="single", probability=True)
     options: dict[str, Any] = {"mc_dropout": 6, "probability": True, "entropy": True}
     predict(tiny_cube, model, run="passes", **options)
-    predict(tiny_cube, model, run="again", batch_size=7, workers=1, **options)
+    predict(tiny_cube, model, run="passes-again", batch_size=7, workers=1, **options)
     found = maps(tiny_cube, "passes")
-    assert_alike(maps(tiny_cube, "again"), found)
+    assert_alike(maps(tiny_cube, "passes-again"), found)
     assert found.attrs["mc_dropout_passes"] == 6
 
     seen = found.lithology.values > 0
