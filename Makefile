@@ -8,6 +8,7 @@ UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
 PYENVS := $(shell pyenv versions --bare 2>/dev/null | paste -sd:)
 RUN := .venv/bin/
 DEMO ?= demo
+BENCH ?= bench
 PYTHON_VERSION ?= 3.12
 
 help: ## List the targets.
@@ -29,10 +30,20 @@ demo: .venv/.ready ## Simulate, ingest, train, predict, report; everything lands
 	$(RUN)thermocube demo $(DEMO)
 
 test: .venv/.ready ## Run the tests.
-	$(RUN)python -m pytest
+	$(RUN)python -m pytest --numprocesses auto --dist loadfile
 
-test-faults: .venv/.ready ## Run the long tests: kill storms and studies.
+test-slow: .venv/.ready ## Run the studies and long tests.
 	$(RUN)python -m pytest -m slow
+
+soak: .venv/.ready ## Kill jobs and workers and break servers for an hour; figures at the end.
+	$(RUN)python -m pytest -m soak
+
+bench: .venv/.ready ## Measure ingest, selections, streams, inference and sharpening; figures in bench/.
+	$(RUN)python benchmarks/ingest.py --out $(BENCH)/ingest.json
+	$(RUN)python benchmarks/selections.py
+	$(RUN)python benchmarks/stream.py --out $(BENCH)
+	$(RUN)python benchmarks/predict.py
+	$(RUN)python benchmarks/sharpen.py
 
 lint: .venv/.ready ## Check style and formatting.
 	$(RUN)ruff check .
@@ -49,4 +60,4 @@ lock: $(filter .uv/bin/uv,$(UV)) ## Resolve the environment anew.
 clean: ## Remove what was built; cubes and models of your own stay.
 	rm -rf .venv .uv .hypothesis .mypy_cache .ruff_cache demo
 
-.PHONY: help setup demo test test-faults lint types lock clean
+.PHONY: help setup demo test test-slow soak bench lint types lock clean

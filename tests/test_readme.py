@@ -1,4 +1,4 @@
-"""Every command block of the README is run, as a new user would."""
+"""Every command block of the README and the tutorial are run, as a new user would."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ def test_the_two_commands_are_what_make_runs() -> None:
 def test_every_block_runs_from_the_demo_onwards(desk: Path) -> None:
     pytest.importorskip("tensorflow", reason="the README trains: install thermocube[train]")
     pytest.importorskip("matplotlib", reason="the README plots: install thermocube[plot]")
+    pytest.importorskip("ipykernel", reason="the tutorial is a notebook: install thermocube[dev]")
     printed = run(desk, "thermocube", "demo", "demo")
     for what in ("network", "majority class", "memorise the place", "report.html"):
         assert what in printed
@@ -71,6 +72,8 @@ def test_every_block_runs_from_the_demo_onwards(desk: Path) -> None:
         run(desk, sys.executable, "-W", "error::FutureWarning", "-c", block)
     assert (desk / "lithology.tif").exists()
     assert (desk / "report.html").exists()
+    shutil.copy(ROOT / "docs" / "tutorial.ipynb", desk)
+    run(desk, sys.executable, "-c", "from nbclient.cli import main; main()", "tutorial.ipynb")
     shutil.rmtree(desk / "demo")
 
 
