@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cube.ledger import Row
-    from pipelines.evaluate import DateScores
+    from models.calibration import Reliability
+    from pipelines.evaluation import DateScores
 
 DAY, NIGHT = "#e08a00", "#33418c"
 LEFT_OUT = {
@@ -230,4 +231,33 @@ def by_date(dates: Sequence[DateScores], overall: float, majority: float) -> Fig
     _open_frame(axes)
     _date_axis(axes)
     figure.legend(loc="outside lower right", ncols=3)
+    return figure
+
+
+@styled
+def calibration(reliability: Reliability) -> Figure:
+    """Draw accuracy against confidence, and how many pixels have which confidence.
+
+    Parameters
+    ----------
+    reliability
+        As in `pipelines.evaluation.Evaluation`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure((6.4, 3.1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="#777777", linewidth=1, linestyle="--", label="as it should be")
+    left.plot(reliability.confidence, reliability.accuracy, "o-", color=NIGHT, markersize=4,
+              label="network")  # fmt: skip
+    left.set(xlabel="confidence", ylabel="share of right pixels", xlim=(0, 1), ylim=(0, 1.02))
+    left.set_title("Calibration", loc="left")
+    left.legend(loc="upper left")
+    edges = reliability.edges
+    share = reliability.pixels / max(reliability.pixels.sum(), 1)
+    right.bar(edges[:-1], share, np.diff(edges), align="edge", color=NIGHT, edgecolor="white")
+    right.set(xlabel="confidence", ylabel="share of the pixels", xlim=(0, 1))
+    right.set_title("Confidence", loc="left")
+    for axes in (left, right):
+        _open_frame(axes)
     return figure

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from cube.errors import ModelError
 from cube.lithology import CLASS_COUNT
-from cube.sampling import SamplePlan
-from pipelines.recipe import TrainSettings
-
-MAX_BALANCED_WEIGHT = 15.0
-"""Largest weight that ``balanced`` gives, the largest of the study's Table 12: a class of a few
-pixels would otherwise drown all others."""
+from models import class_weights as ways
+from pipelines.recipe import FROM_COUNTS, TrainSettings
 
 
-def class_weights(settings: TrainSettings, plan: SamplePlan) -> tuple[float, ...] | None:
+def class_weights(settings: TrainSettings, facts: Mapping[str, Any]) -> tuple[float, ...] | None:
     """Work out the weights that the settings ask for.
+
+    Parameters
+    ----------
+    settings
+        Loss and class weights.
+    facts
+        `SamplePlan.summary` of the plan, or `cube.sampling.pool_facts` of several.
 
     Returns
     -------
@@ -32,17 +36,12 @@ def class_weights(settings: TrainSettings, plan: SamplePlan) -> tuple[float, ...
     if settings.loss == "crossentropy":
         return None
     given = settings.class_weights
-    if given == "balanced":
-        return balanced_weights(plan.summary["parts"]["train"]["class_shares"])
+    if given in FROM_COUNTS:
+        pixels = training_pixels(facts)
+        way = ways.effective_number if given == "effective" else ways.inverse_frequency
+        return way(pixels)
     if isinstance(given, str):
-        from models.losses import CLASS_WEIGHTS
-
-        if given not in CLASS_WEIGHTS:
-            raise ModelError(
-                f"there are no class weights called {given!r}; there are 'balanced', "
-                f"{', '.join(map(repr, CLASS_WEIGHTS))}, or give {CLASS_COUNT} numbers"
-            )
-        given = CLASS_WEIGHTS[given]
+        given = _of_the_study(given)
     if len(given) != CLASS_COUNT:
         raise ModelError(
             f"{len(given)} class weights for {CLASS_COUNT} classes; give one a class, class 0 "
@@ -51,23 +50,20 @@ def class_weights(settings: TrainSettings, plan: SamplePlan) -> tuple[float, ...
     return (0.0, *(float(weight) for weight in given[1:]))
 
 
-def balanced_weights(shares: Mapping[str, float]) -> tuple[float, ...]:
-    """Weigh classes inversely to how often they are in the training part.
+def training_pixels(facts: Mapping[str, Any]) -> np.ndarray:
+    """Labelled valid pixels of each class in the training part: float64 (class,)."""
+    train = facts["parts"]["train"]
+    pixels = np.zeros(CLASS_COUNT)
+    for code, share in train["class_shares"].items():
+        pixels[int(code)] = share * train["labelled_pixels"]
+    return pixels
 
-    Parameters
-    ----------
-    shares
-        Class code, as text, to its share of the labelled pixels.
 
-    Returns
-    -------
-    tuple of float, (class,)
-        ``1 / (number of classes * share)``, at most `MAX_BALANCED_WEIGHT`, so that the mean over
-        pixels is 1 before the limit; 0 for classes that are not there (King & Zeng 2001, as in
-        scikit-learn's ``class_weight="balanced"``).
-    """
-    weights = np.zeros(CLASS_COUNT)
-    for code, share in shares.items():
-        weights[int(code)] = min(1.0 / (len(shares) * share), MAX_BALANCED_WEIGHT)
-    weights[0] = 0.0
-    return tuple(weights.tolist())
+def _of_the_study(name: str) -> tuple[float, ...]:
+    if name not in ways.CLASS_WEIGHTS:
+        known = ", ".join(map(repr, (*FROM_COUNTS, *ways.CLASS_WEIGHTS)))
+        raise ModelError(
+            f"there are no class weights called {name!r}; there are {known}, or give "
+            f"{CLASS_COUNT} numbers"
+        )
+    return ways.CLASS_WEIGHTS[name]

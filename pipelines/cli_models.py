@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cube.errors import ModelError
 from pipelines.console import emit, epoch_line, progress
+
+if TYPE_CHECKING:
+    from pipelines.predict import PredictTally
 
 RegionFile = Annotated[Path, typer.Argument(help="Region file (TOML).", metavar="REGION.toml")]
 ModelFolder = Annotated[Path, typer.Argument(help="Model folder.", metavar="MODEL")]
@@ -17,7 +20,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 
 def train(
-    region: RegionFile,
+    regions: Annotated[
+        list[Path], typer.Argument(help="Region files (TOML); mostly one.", metavar="REGION.toml")
+    ],
     model: ModelFolder,
     settings: Annotated[
         list[str] | None,
@@ -27,29 +32,99 @@ def train(
             help="A training setting, e.g. -s patch=64 -s split.kind=time; repeat as needed.",
         ),
     ] = None,
+    held_out: Annotated[
+        str | None,
+        typer.Option(help="Of several regions the one to test on.", metavar="REGION"),
+    ] = None,
+    validation: Annotated[
+        str,
+        typer.Option(help="Of several regions the one to validate on, or a share of each."),
+    ] = "0.15",
+    folds: Annotated[
+        int | None,
+        typer.Option(min=3, help="Train and score so many networks, each block tested once."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on where a stopped training was; keep checkpoints.")
+    ] = True,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard's logs.", metavar="FOLDER")
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Train a CNN U-Net on a cube and save it as a model folder.
+    """Train a network on a cube and save it as a model folder.
 
-    Without settings: the small preset on all bands of the thermal group, spatial blocks with a
-    buffer of one patch.
+    Without settings: a small CNN U-Net on all bands of the thermal group, spatial blocks with a
+    buffer of one patch. Stopped and started again with the same settings, it goes on where it was.
 
     Example: thermocube train la.toml models/unet -s season=summer -s epochs=30
+
+    A ConvLSTM on sequences: -s network=convlstm-small -s sequence.length=5 -s sequence.stride=3
+
+    Another place: thermocube train a.toml b.toml c.toml models/abc --held-out c
     """
-    from cube.store import Cube
+    chosen = parse_settings(settings or [])
+    if folds is not None:
+        if len(regions) > 1 or held_out or tensorboard:
+            raise typer.BadParameter("--folds takes one region, no --held-out and no --tensorboard")
+        _cross_validate(regions[0], model, chosen, folds, overwrite=overwrite, json=json)
+        return
     from pipelines.train import train as run
 
-    chosen = parse_settings(settings or [])
     with progress("train", quiet=json) as tell:
         folder = run(
-            Cube.open(region),
+            _cubes(regions),
             model,
             chosen,
+            held_out=held_out,
+            validation=_share_or_region(validation),
             overwrite=overwrite,
+            resume=resume,
             on_epoch=lambda epoch, logs: tell(epoch, chosen.epochs, epoch_line(logs)),
+            tensorboard=tensorboard,
         )
     emit({"model": str(folder)}, f"model: {folder}", json=json)
+
+
+def _cubes(regions: list[Path]) -> Any:
+    """The cube of one region, or those of several by name."""
+    from cube.store import Cube
+
+    cubes = {cube.name: cube for cube in map(Cube.open, regions)}
+    if len(cubes) < len(regions):
+        raise typer.BadParameter(f"two regions have the same name; they are {', '.join(cubes)}")
+    return cubes if len(cubes) > 1 else next(iter(cubes.values()))
+
+
+def _share_or_region(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _cross_validate(
+    region: Path, folder: Path, settings: Any, folds: int, *, overwrite: bool, json: bool
+) -> None:
+    from cube.store import Cube
+    from pipelines.cross_validate import cross_validate
+    from pipelines.scorecard import format_cross_validation
+
+    with progress("train", quiet=json) as tell:
+        result = cross_validate(
+            Cube.open(region),
+            folder,
+            settings,
+            folds=folds,
+            overwrite=overwrite,
+            on_epoch=lambda fold, epoch, logs: tell(
+                (fold - 1) * settings.epochs + epoch,
+                folds * settings.epochs,
+                f"fold {fold}: {epoch_line(logs)}",
+            ),
+        )
+    emit(result.to_dict(), format_cross_validation(result), f"\nmodels: {folder}", json=json)
 
 
 def parse_settings(pairs: list[str]) -> Any:
@@ -98,26 +173,78 @@ def predict(
     model: ModelFolder,
     run: Annotated[str | None, typer.Option(help="Name of the run; default: the model's.")] = None,
     probability: Annotated[bool, typer.Option(help="Keep all class probabilities too.")] = False,
+    entropy: Annotated[bool, typer.Option(help="Keep their entropy too.")] = False,
+    tta: Annotated[
+        bool, typer.Option(help="Average over the eight symmetries of the square.")
+    ] = False,
+    mc_dropout: Annotated[
+        int,
+        typer.Option(min=0, help="Passes with dropout left on, for uncertainty.", metavar="N"),
+    ] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Patches a call of the network.")] = 32,
+    step: Annotated[int, typer.Option(min=1, help="Dates from one sequence to the next.")] = 1,
     overwrite: Overwrite = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Threads that read and blend around the network.")
+    ] = 2,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Dask scheduler whose workers map instead.", metavar="ADDRESS"),
+    ] = None,
+    dask: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine that map instead.")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for unfinished work; default: beside the cube.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Map every date of a cube; write class and confidence to /predictions/RUN.
 
-    Example: thermocube predict la.toml models/unet
-    """
-    from cube.store import Cube
-    from pipelines.predict import predict as work
+    Stopped and started again with the same options, it goes on where it was.
 
-    with progress("predict", quiet=json) as tell:
-        name = work(
+    Example: thermocube predict la.toml models/unet --tta --dask 2
+    """
+    from contextlib import nullcontext
+
+    from cube.store import Cube
+    from pipelines.predict import PredictTally
+    from pipelines.predict import predict as job
+    from pipelines.readers import local_cluster
+
+    if scheduler and dask:
+        raise typer.BadParameter("give either --scheduler or --dask")
+    tally = PredictTally()
+    with (
+        local_cluster(dask) if dask else nullcontext(scheduler) as client,
+        progress("predict", quiet=json) as tell,
+    ):
+        name = job(
             Cube.open(region),
             model,
             run=run,
+            batch_size=batch,
+            step=step,
             probability=probability,
+            entropy=entropy,
+            tta=tta,
+            mc_dropout=mc_dropout,
             overwrite=overwrite,
-            on_scene=lambda done, total: tell(done, total, "scenes x chunks"),
+            client=client,
+            workers=workers,
+            work=work,
+            on_scene=lambda done, total: tell(done, total, "scenes x windows"),
+            tally=tally,
         )
-    emit({"run": name}, f"run: {name}, in /predictions/{name} of the cube", json=json)
+    emit(tally.to_dict(), _told_of(name, tally), json=json)
+
+
+def _told_of(run: str, tally: PredictTally) -> str:
+    resumed = f", {tally.resumed} of {tally.units} pieces resumed" if tally.resumed else ""
+    return (
+        f"run: {run}, in /predictions/{run} of the cube: {tally.mapped} of {tally.scenes} dates, "
+        f"{tally.chunks} chunks{resumed}, {tally.seconds:.1f} s"
+    )
 
 
 def evaluate(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cube.errors import ModelError, SelectionError
-from cube.lithology import CLASS_COUNT
-from cube.sampling import Part, SamplePlan
-from models.baselines import Majority, MemorisePlace
-from models.metrics import Scores, confusion, scores
+from cube.sampling import SamplePlan
+from models.metrics import Scores, scores
+from pipelines.evaluation import (
+    MAJORITY,
+    MEMORISE,
+    NETWORK,
+    PREDICTORS,
+    DateScores,
+    Evaluation,
+)
+from pipelines.held_out import HeldOut
 from pipelines.model_folder import ModelFolder
 
 if TYPE_CHECKING:
@@ -22,75 +27,16 @@ if TYPE_CHECKING:
 
     from cube.store import Cube
 
-NETWORK, MAJORITY, MEMORISE = "network", "majority class", "memorise the place"
-PREDICTORS = (NETWORK, MAJORITY, MEMORISE)
-
-
-@dataclass(frozen=True)
-class DateScores:
-    """Scores of one date's map on the test part."""
-
-    time: np.datetime64
-    """UTC."""
-    scores: Scores
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """Scores of a run on the test part of the plan that its network was trained with.
-
-    All predictors are scored on the same pixels: labelled, in the test part, and valid on the
-    date; a pixel counts once a date.
-    """
-
-    cube: str
-    snapshot: str
-    """Snapshot of the cube that was scored."""
-    run: str
-    model: str
-    model_digest: str
-    split: str
-    """The split in words, and whether it leaks."""
-    leak_safe: bool
-    class_names: tuple[str, ...]
-    confusion: np.ndarray
-    """int64 (class, class) of the network, rows true, columns predicted, class 0 included."""
-    scores: dict[str, Scores]
-    """By predictor (`PREDICTORS`), over all pixels of all test dates."""
-    all_dates: dict[str, Scores]
-    """The same for the one map made from all dates of the run. Under a split by time it is made
-    from training dates too."""
-    per_date: tuple[DateScores, ...]
-    """Of the network, in order of time; dates without a valid test pixel are left out."""
-
-    @property
-    def headline(self) -> Scores | None:
-        """The network's leak-safe scores; None under a split that leaks."""
-        return self.scores[NETWORK] if self.leak_safe else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and dictionaries, ready for JSON."""
-        return {
-            "cube": self.cube,
-            "snapshot": self.snapshot,
-            "run": self.run,
-            "model": self.model,
-            "model_digest": self.model_digest,
-            "split": self.split,
-            "leak_safe": self.leak_safe,
-            "headline": self.headline.to_dict() if self.headline else None,
-            "class_names": list(self.class_names),
-            "confusion": self.confusion.tolist(),
-            "scores": {name: value.to_dict() for name, value in self.scores.items()},
-            "all_dates": {name: value.to_dict() for name, value in self.all_dates.items()},
-            "per_date": [
-                {
-                    "time": np.datetime_as_string(date.time, unit="s") + "Z",
-                    "scores": date.scores.to_dict(),
-                }
-                for date in self.per_date
-            ],
-        }
+__all__ = [
+    "MAJORITY",
+    "MEMORISE",
+    "NETWORK",
+    "PREDICTORS",
+    "DateScores",
+    "Evaluation",
+    "describe_split",
+    "evaluate",
+]
 
 
 def evaluate(cube: Cube, run: str, model: str | Path) -> Evaluation:
@@ -118,10 +64,11 @@ def evaluate(cube: Cube, run: str, model: str | Path) -> Evaluation:
     folder = ModelFolder.load(model)
     view = cube.at(cube.snapshot)
     predictions = _predictions(view, run)
-    test = _TestPart(folder.plan, predictions, _truth(view))
-    _require_fit(view, run, predictions, folder, test)
-    counts, per_date = test.by_date()
-    if not counts[NETWORK].any():
+    _require_its_model(run, predictions, folder)
+    plan = _plan(view, folder)
+    test = HeldOut(plan, folder.facts, predictions, _truth(view))
+    tally = test.tally()
+    if not tally.by_date:
         raise ModelError(
             f"run {run!r} of cube {cube.location}: no test pixel is both labelled and valid on a "
             "date of the run, so there is nothing to score; predict the scenes of the model's plan"
@@ -132,88 +79,44 @@ def evaluate(cube: Cube, run: str, model: str | Path) -> Evaluation:
         run=run,
         model=folder.name,
         model_digest=folder.digest,
-        split=describe_split(folder.plan),
-        leak_safe=not folder.plan.leaky,
+        split=describe_split(plan),
+        leak_safe=not plan.leaky,
         class_names=folder.recipe.classes,
-        confusion=counts[NETWORK],
-        scores={name: scores(count) for name, count in counts.items()},
+        blocks=tally.blocks(test.side),
         all_dates={name: scores(count) for name, count in test.all_dates().items()},
-        per_date=tuple(DateScores(time, scores(count)) for time, count in per_date),
+        per_date=tuple(DateScores(time, scores(count)) for time, count in tally.by_date),
+        groups=_groups(view, plan.modality, tally.by_date),
+        reliability=tally.reliability,
     )
 
 
 def describe_split(plan: SamplePlan) -> str:
     """Say in a sentence how a plan was divided, and what its scores are worth."""
-    split = plan.split
     if plan.leaky:
-        return f"split {split.kind!r} by date. LEAKY: {plan.leak_reason}"
-    return (
-        f"leak-safe split into spatial blocks of {split.block} px, {split.buffer} px apart: "
-        "no test place was seen in training"
-    )
+        return f"split by date: {plan.split.in_words}. LEAKY: {plan.leak_reason}"
+    return f"leak-safe split: {plan.split.in_words}; no test place was seen in training"
 
 
-@dataclass(frozen=True, eq=False)
-class _TestPart:
-    """The pixels of the test part, and what each predictor says of them."""
+def _groups(
+    cube: Cube, modality: str, by_date: Sequence[tuple[np.datetime64, np.ndarray]]
+) -> dict[str, dict[str, Scores]]:
+    """Scores of the dates of a time of day and of a season together."""
+    from cube.seasons import in_season
 
-    plan: SamplePlan
-    predictions: xr.Dataset
-    truth: np.ndarray
-    """uint8 (y, x); 0 without a label."""
-
-    @cached_property
-    def mask(self) -> np.ndarray:
-        return self.plan.mask("test") & (self.truth > 0)
-
-    @cached_property
-    def baselines(self) -> dict[str, np.ndarray]:
-        """What the two baselines say of the test pixels, fitted to the training part."""
-        seen = np.zeros(self.plan.shape, np.int64)
-        for _, lithology in self._maps("train"):
-            seen += lithology > 0
-        weight = np.where(self.plan.mask("train"), seen, 0)
-        if not weight[self.truth > 0].any():
-            raise ModelError(
-                "no pixel of the training part is both labelled and valid on a date of the run; "
-                "predict the scenes of the model's plan"
-            )
-        shape = (int(self.mask.sum()),)
-        return {
-            MAJORITY: Majority.fit(self.truth, weight).predict(shape),
-            MEMORISE: MemorisePlace.fit(self.truth, weight).predict()[self.mask],
+    times = np.array([time for time, _ in by_date])
+    sun = cube.dataset(modality, chunks=None)["sun_elevation"].load().reindex(time=times)
+    winter = in_season(sun.to_dataset(name="sun"), "winter")
+    members = {
+        "time of day": {"day": sun.values > 0, "night": sun.values <= 0},
+        "season": {"winter": winter, "summer": ~winter},
+    }
+    counts = np.array([count for _, count in by_date])
+    return {
+        kind: {
+            name: scores(counts[which].sum(axis=0)) for name, which in found.items() if which.any()
         }
-
-    def by_date(self) -> tuple[dict[str, np.ndarray], list[tuple[np.datetime64, np.ndarray]]]:
-        """Confusion matrix of each predictor, and of the network on each date."""
-        total = {name: np.zeros((CLASS_COUNT, CLASS_COUNT), np.int64) for name in PREDICTORS}
-        per_date = []
-        for time, lithology in self._maps("test"):
-            counts = self._count(lithology)
-            for name, count in counts.items():
-                total[name] += count
-            if counts[NETWORK].any():
-                per_date.append((time, counts[NETWORK]))
-        return total, per_date
-
-    def all_dates(self) -> dict[str, np.ndarray]:
-        """Confusion matrix of each predictor on the one map made from all dates."""
-        return self._count(self.predictions["lithology_all"].transpose("y", "x").to_numpy())
-
-    def _count(self, lithology: np.ndarray) -> dict[str, np.ndarray]:
-        truth, network = self.truth[self.mask], lithology[self.mask]
-        said = {NETWORK: network, **self.baselines}
-        return {
-            name: confusion(truth, said[name], CLASS_COUNT, valid=network > 0)
-            for name in PREDICTORS
-        }
-
-    def _maps(self, part: Part) -> Iterator[tuple[np.datetime64, np.ndarray]]:
-        """Class maps (y, x) of the run on the dates of a part, one at a time."""
-        times = self.predictions["time"].values
-        for index in np.flatnonzero(np.isin(times, self.plan.times_of(part))):
-            scene = self.predictions["lithology"].isel(time=int(index))
-            yield times[index], scene.transpose("y", "x").to_numpy()
+        for kind, found in members.items()
+    }
 
 
 def _predictions(cube: Cube, run: str) -> xr.Dataset:
@@ -233,10 +136,8 @@ def _truth(cube: Cube) -> np.ndarray:
     return np.asarray(labels.transpose("y", "x").to_numpy(), dtype=np.uint8)
 
 
-def _require_fit(
-    cube: Cube, run: str, predictions: xr.Dataset, folder: ModelFolder, test: _TestPart
-) -> None:
-    """Refuse a run, a model and a cube that do not belong together."""
+def _require_its_model(run: str, predictions: xr.Dataset, folder: ModelFolder) -> None:
+    """Refuse a run that was made with another model."""
     made_with = predictions.attrs.get("model_digest", "")
     if made_with != folder.digest:
         raise ModelError(
@@ -244,9 +145,19 @@ def _require_fit(
             f"{made_with[:12]}), not with {folder.path} ({folder.digest[:12]}); predict again, or "
             "name the run's own model"
         )
-    if (folder.recipe.lineage.cube, folder.plan.shape) != (cube.name, test.truth.shape):
+
+
+def _plan(cube: Cube, folder: ModelFolder) -> SamplePlan:
+    """The plan whose test part lies in this region."""
+    plan, shape = folder.plan_of(cube.name), tuple(cube.grid.shape)
+    if plan.shape != shape:
         raise ModelError(
-            f"model {folder.path} was trained on region {folder.recipe.lineage.cube!r} "
-            f"({folder.plan.shape[0]} x {folder.plan.shape[1]} px): its test part means nothing "
-            f"in region {cube.name!r} ({test.truth.shape[0]} x {test.truth.shape[1]} px)"
+            f"model {folder.path} was trained on region {cube.name!r} of {plan.shape[0]} x "
+            f"{plan.shape[1]} px: its test part means nothing on one of {shape[0]} x {shape[1]} px"
         )
+    if not len(plan.part("test")):
+        raise ModelError(
+            f"model {folder.path} has no test part in region {cube.name!r} "
+            f"({plan.split.in_words}); score it where one was held out"
+        )
+    return plan

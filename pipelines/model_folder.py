@@ -15,7 +15,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from cube.errors import ModelError
-from cube.sampling import SamplePlan
+from cube.sampling import SamplePlan, pool_facts
 from pipelines.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 NETWORK = "model.keras"
 RECIPE = "recipe.toml"
 PLAN = "plan.npz"
+PLANS = "plans"
+"""Folder of a plan a region, ``<region>.npz``, in place of `PLAN` if there are several."""
 HISTORY = "history.csv"
 METRICS = "metrics.json"
 FILES = (NETWORK, RECIPE, PLAN, HISTORY, METRICS)
@@ -54,7 +56,8 @@ class ModelFolder:
         path = Path(path)
         if not path.is_dir():
             raise ModelError(f"there is no model folder at {path}; `thermocube train` makes one")
-        missing = [name for name in FILES if not (path / name).is_file()]
+        there = {PLAN} if (path / PLANS).is_dir() else set()
+        missing = [name for name in FILES if name not in there and not (path / name).is_file()]
         if missing:
             raise ModelError(
                 f"model folder {path} lacks {', '.join(missing)}; copy the whole folder, or train "
@@ -77,22 +80,77 @@ class ModelFolder:
         return total.hexdigest()
 
     @cached_property
-    def plan(self) -> SamplePlan:
-        """The sample plan that the network was trained with.
+    def plans(self) -> Mapping[str, SamplePlan]:
+        """The sample plans that the network was trained with, by region.
 
         Raises
         ------
         ModelError
-            If the plan is not the one the recipe names.
+            If a plan is not the one the recipe names.
         """
-        plan = SamplePlan.load(self.path / PLAN)
-        wanted = self.recipe.lineage.plan_digest
+        lineage = self.recipe.lineage
+        if not lineage.regions:
+            return {lineage.cube: self._read_plan(PLAN, lineage.plan_digest)}
+        return {
+            name: self._read_plan(f"{PLANS}/{name}.npz", region.plan_digest)
+            for name, region in lineage.regions.items()
+        }
+
+    def _read_plan(self, name: str, wanted: str) -> SamplePlan:
+        plan = SamplePlan.load(self.path / name)
         if plan.digest != wanted:
             raise ModelError(
-                f"model folder {self.path}: {PLAN} has digest {plan.digest}, but {RECIPE} was made "
+                f"model folder {self.path}: {name} has digest {plan.digest}, but {RECIPE} was made "
                 f"with {wanted}; the files belong to different models"
             )
         return plan
+
+    @property
+    def plan(self) -> SamplePlan:
+        """The sample plan of a network that was trained on one region.
+
+        Raises
+        ------
+        ModelError
+            If there are several, or the plan is not the one the recipe names.
+        """
+        if len(self.plans) > 1:
+            raise ModelError(
+                f"model {self.path} has a sample plan for each of {', '.join(self.plans)}; ask "
+                "for one of them with `plan_of`"
+            )
+        return next(iter(self.plans.values()))
+
+    def plan_of(self, region: str) -> SamplePlan:
+        """The sample plan of one of the regions.
+
+        Raises
+        ------
+        ModelError
+            If that region had no part in the training.
+        """
+        if region not in self.plans:
+            raise ModelError(
+                f"model {self.path} was trained on region {', '.join(map(repr, self.plans))}: it "
+                f"has no test part in region {region!r}"
+            )
+        return self.plans[region]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """`SamplePlan.summary` of the plan, or that of all regions' plans together."""
+        return facts_of(self.plans)
+
+    @property
+    def sequence(self) -> int | None:
+        """Dates that the network takes at once; None if its input has no time axis."""
+        length = next(iter(self.plans.values())).sequence_length
+        return length if length > 1 else None
+
+    def contents(self) -> ModelContents:
+        """The network and its recipe as bytes, to be sent where the folder is not."""
+        files = {name: (self.path / name).read_bytes() for name in (NETWORK, RECIPE)}
+        return ModelContents(self.name, files)
 
     def network(self) -> keras.Model:
         """Read the network; needs Keras.
@@ -129,6 +187,36 @@ class ModelFolder:
         """What was measured in training, as written by `pipelines.train.train`."""
         content: dict[str, Any] = json.loads((self.path / METRICS).read_text(encoding="utf-8"))
         return content
+
+
+@dataclass(frozen=True)
+class ModelContents:
+    """Network and recipe of a model folder, as bytes."""
+
+    name: str
+    files: Mapping[str, bytes]
+
+    def unpack(self, folder: Path) -> ModelFolder:
+        """Write them into a folder; what comes of it has no plan, history or metrics."""
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+        return ModelFolder(folder, Recipe.load(folder / RECIPE))
+
+
+def facts_of(plans: Mapping[str, SamplePlan]) -> dict[str, Any]:
+    """`SamplePlan.summary` of one region's plan, or `pool_facts` of several."""
+    first, *others = plans.values()
+    return pool_facts(plans) if others else first.summary
+
+
+def save_plans(folder: Path, plans: Mapping[str, SamplePlan]) -> None:
+    """Write the sample plans of one region or of several into a model folder."""
+    if len(plans) == 1:
+        next(iter(plans.values())).save(folder / PLAN)
+        return
+    (folder / PLANS).mkdir()
+    for name, plan in plans.items():
+        plan.save(folder / PLANS / f"{name}.npz")
 
 
 def write_history(path: Path, logs: Sequence[Mapping[str, float]]) -> None:

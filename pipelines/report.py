@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cube.errors import SelectionError
 from pipelines import charts, figures, maps, report_lineage, report_tables
-from pipelines.evaluate import MAJORITY, NETWORK, Evaluation, evaluate
-from pipelines.model_folder import ModelFolder
+from pipelines.evaluation import MAJORITY, NETWORK, Evaluation
+from pipelines.plan_map import plan_map
+from pipelines.report_material import Material, thinned
+from pipelines.scorecard import calibration_line
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from cube.store import Cube
 
 GALLERY = 3
@@ -64,78 +61,6 @@ def write_report(
     return part.replace(path)
 
 
-@dataclass(frozen=True, eq=False)
-class Material:
-    """What a report is made from."""
-
-    cube: Cube
-    run: str | None
-    folder: ModelFolder | None
-    evaluation: Evaluation | None
-    unscored: str
-    """Why there are no scores; empty if there are, or if no run is shown."""
-
-    @classmethod
-    def of(cls, cube: Cube, run: str | None, model: Path | None) -> Material:
-        """Bring a cube, a run and a model together; scores the run where that is possible."""
-        view = cube.at(cube.snapshot)
-        folder = ModelFolder.load(model) if model is not None else None
-        runs = report_tables.runs(view)
-        if run is None and folder is not None and folder.name in runs:
-            run = folder.name
-        if run is not None and run not in runs:
-            raise SelectionError(
-                f"cube {view.location} has no run {run!r}; its runs are "
-                f"{', '.join(runs) or 'none yet'}"
-            )
-        unscored = _unscored(view, folder) if run is not None else ""
-        evaluation = None
-        if run is not None and folder is not None and not unscored:
-            evaluation = evaluate(view, run, folder.path)
-        return cls(view, run, folder, evaluation, unscored)
-
-    @cached_property
-    def labels(self) -> np.ndarray | None:
-        """The label map, thinned; None if the cube has none."""
-        if "labels" not in self.cube.groups():
-            return None
-        return _thin(self.cube.dataset("labels", chunks=None)["lithology"])
-
-    @cached_property
-    def predicted(self) -> dict[str, np.ndarray]:
-        """The run's maps over all dates, thinned, by name; empty without a run."""
-        if self.run is None:
-            return {}
-        dataset = self.cube.dataset(f"predictions/{self.run}", chunks=None)
-        return {name: _thin(dataset[name]) for name in ("lithology_all", "confidence_all")}
-
-    @cached_property
-    def parts(self) -> dict[str, np.ndarray]:
-        """Masks of the plan's parts, thinned; empty if the model is not of this region."""
-        if self.folder is None or not _of_this_region(self.cube, self.folder):
-            return {}
-        plan = self.folder.plan
-        return {name: maps.thin(plan.mask(name)) for name in ("train", "val", "test")}
-
-
-def _unscored(cube: Cube, folder: ModelFolder | None) -> str:
-    if folder is None:
-        return "no model folder was given, and the split is kept there"
-    if "labels" not in cube.groups():
-        return "the cube has no label map"
-    if not _of_this_region(cube, folder):
-        return f"the model was trained on region {folder.recipe.lineage.cube!r}"
-    return ""
-
-
-def _of_this_region(cube: Cube, folder: ModelFolder) -> bool:
-    return folder.recipe.lineage.cube == cube.name
-
-
-def _thin(layer: xr.DataArray) -> np.ndarray:
-    return maps.thin(layer.transpose("y", "x")).to_numpy()
-
-
 def render(material: Material) -> str:
     """Fill the page's template."""
     from jinja2 import Environment, StrictUndefined
@@ -155,7 +80,7 @@ def render(material: Material) -> str:
         maps=_maps(material),
         gallery=_gallery(cube),
         coverage=_coverage(cube),
-        training=_training(material.folder) if material.folder else None,
+        training=_training(material) if material.folder else None,
         scores=_scores(evaluation) if evaluation else None,
         lineage=report_lineage.lineage(cube, material.run, material.folder),
         commits=report_lineage.commits(cube),
@@ -218,11 +143,14 @@ def _error_map(material: Material) -> Iterator[dict[str, Any]]:
 
 
 def _split_map(material: Material) -> Iterator[dict[str, Any]]:
-    if material.parts:
+    plan = material.plan
+    # A cube that has grown since the plan was made is of another shape.
+    if plan is not None and plan.shape == tuple(material.cube.grid.shape):
         codes = maps.part_codes(**material.parts)
-        drawn = figures.keys(codes, maps.PARTS, material.cube.grid, "Split")
-        caption = "Ground that the patches of each part of the sample plan cover."
-        yield picture(figures.png(drawn), "Map of the split", caption, _keys_in(maps.PARTS, codes))
+        drawn = plan_map(plan, material.cube.grid)
+        caption = "Ground that the patches of each part of the sample plan cover, and their dates."
+        legend = _keys_in(maps.PARTS, codes)
+        yield picture(figures.png(drawn), "Map of the split", caption, legend)
 
 
 def _keys_in(keys: Sequence[maps.Key], codes: np.ndarray) -> list[maps.Key]:
@@ -254,7 +182,7 @@ def _gallery(cube: Cube) -> list[dict[str, Any]]:
         for index in chosen:
             scene = thermal.isel(time=index)
             title = report_tables.scene_title(scene)
-            values = _thin(figures.lst(thermal, index))
+            values = thinned(figures.lst(thermal, index))
             drawn = figures.temperature(values, cube.grid, title)
             alt = f"Land surface temperature by {name}, {title.splitlines()[0]}"
             shown.append(picture(figures.png(drawn), alt))
@@ -277,15 +205,18 @@ def _coverage(cube: Cube) -> dict[str, Any]:
     }
 
 
-def _training(folder: ModelFolder) -> dict[str, Any]:
+def _training(material: Material) -> dict[str, Any]:
     """Section 5: training curves."""
+    folder = material.folder
+    assert folder is not None
     history, metrics = folder.history(), folder.metrics()
     best = metrics.get("best_epoch")
     alt = "Loss and accuracy of training and validation by epoch"
     drawn = charts.curves(history, best) if "loss" in history else None
+    selected = [] if material.plan is None else report_lineage.selected(material.cube, folder)
     return {
         "figure": picture(figures.svg(drawn), alt) if drawn else None,
-        "facts": report_lineage.training_facts(folder),
+        "facts": [*report_lineage.training_facts(folder), *selected],
     }
 
 
@@ -294,13 +225,16 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
     dates, total = evaluation.per_date, evaluation.scores
     matrix = charts.confusion_matrix(evaluation.confusion, evaluation.class_names)
     by_date = charts.by_date(dates, total[NETWORK].oa, total[MAJORITY].oa)
+    curve = charts.calibration(evaluation.reliability)
     return {
         "dates": len(dates),
         "head": report_tables.SCORE_HEAD,
-        "tables": report_tables.score_tables(evaluation),
+        "tables": report_tables.score_tables(evaluation) + report_tables.group_tables(evaluation),
         "classes": report_tables.class_scores(evaluation),
         "matrix": picture(figures.svg(matrix), "Confusion matrix of the network"),
         "by_date": picture(figures.svg(by_date), "Overall accuracy of the network on each date"),
+        "calibration": picture(figures.svg(curve), "Reliability curve of the network"),
+        "calibrated": calibration_line(evaluation.reliability),
         "split": evaluation.split,
         "leak_safe": evaluation.leak_safe,
     }

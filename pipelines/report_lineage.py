@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from cube.errors import SelectionError
 from cube.version import code_version
 from pipelines.report_tables import Fact
 
@@ -76,15 +77,30 @@ def left_out_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
     ]
 
 
+def selected(cube: Cube, folder: ModelFolder) -> list[Fact]:
+    """Which scenes of a cube the model takes, and how many each rule leaves out."""
+    from cube.select import report
+
+    try:
+        said = str(report(folder.recipe.selection.of(cube)))
+    except SelectionError as error:
+        said = f"none: {error}"
+    return [("Scenes", "; ".join(line.strip() for line in said.splitlines()))]
+
+
 def training_facts(folder: ModelFolder) -> list[Fact]:
     """How the network was trained."""
     metrics, recipe = folder.metrics(), folder.recipe
     settings = recipe.training
+    dates = f", {folder.sequence} dates each" if folder.sequence else ""
+    splits = {name: plan.split.in_words for name, plan in folder.plans.items()}
+    words = [f"{name}: {split}" for name, split in splits.items()]
     found = [
+        ("Network", settings.network),
         ("Input", f"{recipe.selection.modality}: {', '.join(recipe.bands)}"),
-        ("Patches", f"{recipe.patch} px, every {recipe.stride} px"),
+        ("Patches", f"{recipe.patch} px, every {recipe.stride} px{dates}"),
         ("Loss", settings.loss),
-        ("Split", folder.plan.split.kind),
+        ("Split", "; ".join(words if len(words) > 1 else splits.values())),
     ]
     parts = metrics.get("plan", {}).get("parts", {})
     if parts:

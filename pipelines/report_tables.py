@@ -10,9 +10,9 @@ import numpy as np
 from cube.bands import MODALITIES
 from cube.grid import describe
 from cube.lithology import Lithology
-from pipelines.evaluate import NETWORK, PREDICTORS, Evaluation
+from pipelines.evaluation import NETWORK, PREDICTORS, Evaluation
 from pipelines.maps import extent, shares
-from pipelines.scorecard import FIGURES
+from pipelines.scorecard import FIGURES, interval_rows, interval_title
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -164,9 +164,23 @@ def score_tables(evaluation: Evaluation) -> list[dict[str, Any]]:
         f"test pixels of {dates} dates; a pixel counts once a date": evaluation.scores,
         f"the one map made from all dates{leak}": evaluation.all_dates,
     }
-    return [
+    tables = [
         {"title": title, "rows": [(name, _score_row(row)) for name, row in scores.items()]}
         for title, scores in groups.items()
+    ]
+    spans = [(name, [*cells, ""]) for name, cells in interval_rows(evaluation.blocks)]
+    tables.insert(1, {"title": interval_title(evaluation.blocks), "rows": spans})
+    return tables
+
+
+def group_tables(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """The network by time of day and by season."""
+    return [
+        {
+            "title": f"network, by {kind}",
+            "rows": [(name, _score_row(row)) for name, row in members.items()],
+        }
+        for kind, members in evaluation.groups.items()
     ]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
 import xarray as xr
 
 from cube import timeline
@@ -30,9 +32,9 @@ PATCH = 8
 DATES = 4
 
 
-def make_region(folder: Path, name: str = "tiny") -> Region:
+def tables_of(name: str) -> dict[str, Any]:
     """A region whose columns need two chunks: about 26 x 275 px."""
-    tables = {
+    return {
         "name": name,
         "area": {"bbox": [-4.10, 38.70, -3.88, 38.714], "resolution": 70.0},
         "period": {"start": "2024-01-01"},
@@ -47,7 +49,11 @@ def make_region(folder: Path, name: str = "tiny") -> Region:
             }
         ],
     }
-    return Region.parse(tables, folder)
+
+
+def make_region(folder: Path, name: str = "tiny") -> Region:
+    """The region of `tables_of`, at home in a folder."""
+    return Region.parse(tables_of(name), folder)
 
 
 def truth_of(shape: tuple[int, int]) -> np.ndarray:
@@ -158,6 +164,21 @@ def tiny_cube_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     make_cube(folder)
     return folder
+
+
+@pytest.fixture
+def region_of(tmp_path: Path) -> Callable[[str], str]:
+    """Make another such cube, and give the path of its region file."""
+
+    def make(name: str) -> str:
+        folder = tmp_path / "regions"
+        cube, tables = make_cube(folder, name), tables_of(name) | {"store": f"{name}.icechunk"}
+        file = folder / f"{name}.toml"
+        file.write_text(tomli_w.dumps(tables), encoding="utf-8")
+        assert Cube.open(file).location == cube.location
+        return str(file)
+
+    return make
 
 
 @pytest.fixture

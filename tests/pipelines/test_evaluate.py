@@ -75,6 +75,42 @@ def test_figures_equal_those_computed_at_once_from_all_pixels(
     assert result.scores[MAJORITY].oa == np.mean(every_truth[counted] == majority)
 
 
+def test_intervals_groups_and_calibration_add_up_to_the_scores(
+    tiny_cube: Cube, thermometer: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = thermometer("parts")
+    monkeypatch.setattr(ModelFolder, "network", lambda self: Lopsided())
+    result = evaluate(tiny_cube, predict(tiny_cube, model.path), model.path)
+    total, blocks = result.scores[NETWORK], result.blocks
+    assert blocks.side == 8 and len(blocks.numbers) > 1
+    for name in PREDICTORS:
+        estimate, low, high = blocks.intervals[name]["oa"]
+        assert estimate == pytest.approx(result.scores[name].oa) and low <= estimate <= high
+    assert blocks.intervals[NETWORK]["oa"].low < blocks.intervals[NETWORK]["oa"].high
+    lead = blocks.lead[MAJORITY]["oa"]
+    assert lead.estimate == pytest.approx(total.oa - result.scores[MAJORITY].oa)
+    assert set(blocks.class_intervals) == {row.code for row in total.per_class if row.support}
+
+    assert set(result.groups) == {"time of day", "season"}
+    for members in result.groups.values():
+        assert sum(score.pixels for score in members.values()) == total.pixels
+    # Scenes of January and September are of the winter half of the year.
+    assert sorted(result.groups["season"]) == ["summer", "winter"]
+
+    # It is always sure, and right on a part of the pixels only.
+    assert result.reliability.pixels.sum() == total.pixels
+    assert result.reliability.ece == pytest.approx(1 - total.oa, abs=1e-6)
+    assert result.reliability.overconfidence == pytest.approx(1 - total.oa, abs=1e-6)
+    text = _printed(result)
+    assert "95 % intervals" in text and "network less majority class" in text
+    assert "expected calibration error" in text and "by season" in text
+    document = result.to_dict()
+    assert document["intervals"]["scores"][NETWORK]["oa"] == list(
+        blocks.intervals[NETWORK]["oa"][1:]
+    )
+    assert document["calibration"]["ece"] == result.reliability.ece
+
+
 def test_split_by_date_is_called_leaky_and_has_no_headline(
     tiny_cube: Cube, thermometer: WriteModel
 ) -> None:

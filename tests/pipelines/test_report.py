@@ -95,10 +95,10 @@ def test_page_is_whole_and_needs_nothing_but_itself(
     source = re.sub(r"data:image/[^\"]+", "", written.read_text(encoding="utf-8"))
     assert "http" not in source and "@import" not in source and "url(" not in source
     # Maps: labels, prediction, confidence, errors, split; scenes: two by day, two by night at
-    # most; timeline, curves, accuracy by date, confusion matrix.
+    # most; timeline, curves, accuracy by date, confusion matrix, reliability curve.
     maps = [image for image in page.images if (image["src"] or "").startswith("data:image/png")]
     charts = [image for image in page.images if (image["src"] or "").startswith("data:image/svg")]
-    assert 5 < len(maps) <= 11 and len(charts) == 4
+    assert 5 < len(maps) <= 11 and len(charts) == 5
     assert all(image["alt"] for image in page.images)
 
 

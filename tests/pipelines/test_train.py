@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from cube.errors import ModelError, PlanError, SelectionError
-from cube.lithology import CLASS_COUNT
 from cube.store import Cube
 from pipelines import model_folder
-from pipelines.class_weights import MAX_BALANCED_WEIGHT, balanced_weights, class_weights
+from pipelines.class_weights import class_weights
 from pipelines.evaluate import NETWORK, evaluate
 from pipelines.model_folder import ModelFolder, new_folder
 from pipelines.predict import predict
@@ -88,6 +88,19 @@ def test_same_seed_gives_the_same_network(
 
 
 @pytest.mark.train
+def test_mixed_precision_and_logs_for_tensorboard(tiny_cube: Cube, tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras", reason="needs Keras: install thermocube[train]")
+    pytest.importorskip("tensorboard", reason="needs TensorBoard")
+    mixed = SHORT.model_copy(update={"precision": "mixed_bfloat16", "epochs": 1})
+    folder = train(tiny_cube, tmp_path / "mixed", mixed, tensorboard=tmp_path / "logs")
+    network = ModelFolder.load(folder).network()
+    assert network.get_layer("encoder_1_a_conv").compute_dtype == "bfloat16"
+    assert network.get_layer("encoder_1_a_conv").variable_dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+    assert {path.parent.name for path in (tmp_path / "logs").rglob("events.out.*")} >= {"train"}
+
+
+@pytest.mark.train
 def test_narrow_buffer_is_refused_before_anything_is_trained(
     tiny_cube: Cube, tmp_path: Path
 ) -> None:
@@ -96,8 +109,9 @@ def test_narrow_buffer_is_refused_before_anything_is_trained(
     narrow = TrainSettings.model_validate({"patch": 8, "split": {"kind": "blocks", "buffer": 4}})
     with pytest.raises(PlanError, match="buffer of 8 px or more"):
         train(tiny_cube, tmp_path / "narrow", narrow)
-    with pytest.raises(ModelError, match="multiple of 8"):
-        train(tiny_cube, tmp_path / "odd", TrainSettings(patch=12))
+    only_train = TrainSettings.model_validate({"patch": 8, "split": {"fractions": (0.8, 0, 0.2)}})
+    with pytest.raises(PlanError, match="no part 'val'"):
+        train(tiny_cube, tmp_path / "unchecked", only_train)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,29 +205,44 @@ def test_model_folder_appears_whole_and_replaces_only_models(tmp_path: Path) -> 
         pass
 
 
-def test_balanced_weights_even_out_the_classes() -> None:
-    shares = {"7": 0.5, "9": 0.3, "12": 0.1999, "2": 0.0001}
-    weights = balanced_weights(shares)
-    assert len(weights) == CLASS_COUNT and weights[0] == 0 and weights[1] == 0
-    assert weights[7] == pytest.approx(0.5) and weights[2] == MAX_BALANCED_WEIGHT
-    assert weights[9] * 0.3 == pytest.approx(weights[12] * 0.1999)
-
-
 def test_class_weights_are_those_asked_for(thermometer: WriteModel) -> None:
-    plan = thermometer().plan
-    assert class_weights(TrainSettings(), plan) is None
-    balanced = class_weights(TrainSettings(loss="focal"), plan)
+    facts = thermometer().plan.summary
+    assert class_weights(TrainSettings(), facts) is None
+    balanced = class_weights(TrainSettings(loss="focal"), facts)
     assert balanced is not None and [code for code in range(14) if balanced[code]] == [7, 8, 9]
+    shares = facts["parts"]["train"]["class_shares"]
+    for code, share in shares.items():
+        assert balanced[int(code)] * share == pytest.approx(1 / 3)
+    assert balanced == class_weights(TrainSettings(loss="focal", class_weights="inverse"), facts)
+    effective = class_weights(TrainSettings(loss="focal", class_weights="effective"), facts)
+    assert effective is not None and effective != balanced
     given = TrainSettings(loss="weighted", class_weights=(9.0, *[2.0] * 13))
-    assert class_weights(given, plan) == (0.0, *[2.0] * 13)
+    assert class_weights(given, facts) == (0.0, *[2.0] * 13)
     with pytest.raises(ModelError, match="14 classes"):
-        class_weights(TrainSettings(loss="weighted", class_weights=(1.0, 2.0)), plan)
+        class_weights(TrainSettings(loss="weighted", class_weights=(1.0, 2.0)), facts)
 
 
 def test_class_weights_of_the_studys_regions(thermometer: WriteModel) -> None:
-    pytest.importorskip("keras", reason="needs Keras: install thermocube[train]")
-    settings = TrainSettings(loss="weighted", class_weights="puertollano")
-    weights = class_weights(settings, thermometer().plan)
+    facts = thermometer().plan.summary
+    weights = class_weights(TrainSettings(loss="weighted", class_weights="puertollano"), facts)
     assert weights is not None and weights[:5] == (0, 10, 10, 1, 7.5)
     with pytest.raises(ModelError, match="villoslada"):
-        class_weights(TrainSettings(loss="weighted", class_weights="madrid"), thermometer("b").plan)
+        class_weights(TrainSettings(loss="weighted", class_weights="madrid"), facts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"drawing": "balanced", "loss": "focal"}, "corrects twice"),
+        ({"drawing": "balanced", "loss": "weighted", "class_weights": "effective"}, "twice"),
+        ({"network": "convlstm-small"}, "sequence.length"),
+        ({"feedback": True}, "ConvLSTM"),
+        ({"jitter": 0.1}, "sequence.length"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    settings: dict[str, object], why: str
+) -> None:
+    with pytest.raises(ValidationError, match=why):
+        TrainSettings.model_validate(settings)
+    TrainSettings(drawing="balanced")  # plain cross-entropy: corrected once
