@@ -4,6 +4,7 @@ LPIPS is left out: it needs the weights of a network trained on photographs, whi
 no package that is installed here.
 """
 
+from models.image_metrics.averages import grouped_mean
 from models.image_metrics.pixels import (
     TextureErrors,
     bias,
@@ -37,6 +38,7 @@ __all__ = [
     "gradient_deviation",
     "gradient_rmse",
     "gradient_ssim",
+    "grouped_mean",
     "mae",
     "psnr",
     "rmse",

@@ -1,0 +1,156 @@
+"""Tables and figures of a comparison as files: CSV, Markdown, PNG, and one page of HTML."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.sharpen_protocol import Frame, Protocol, Score
+from pipelines.sharpen_rows import writing
+from pipelines.sharpen_table import COLUMNS, REFERENCE, TITLES, scores_csv, summary_csv
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pipelines.pairs import Pair
+    from pipelines.sharpen import Comparison
+    from pipelines.sharpen_table import Table
+    from pipelines.sharpen_variants import Variant
+
+DPI = 110
+OURS = "local_slope"
+Asked = Mapping[Protocol, Mapping[str, "Variant"]]
+
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Sharpening compared</title>
+<style>
+body { font: 15px/1.45 system-ui, "DejaVu Sans", sans-serif; margin: 2rem auto; max-width: 1280px;
+  padding: 0 1rem; color: #1b1f24; }
+table { border-collapse: collapse; font-size: .82rem; }
+th, td { border-bottom: 1px solid #dcdcd6; padding: .2rem .6rem; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+.wide { overflow-x: auto; }
+img { max-width: 100%; }
+</style>
+<h1>Sharpening compared</h1>
+{% for table in tables %}
+<h2>{{ titles[table.protocol] }}</h2>
+<div class="wide"><table>
+<tr><th>method</th>{% for text, _ in columns.values() %}<th>{{ text }}</th>{% endfor %}</tr>
+{% for method, row in table.means.items() %}
+<tr><td title="{{ about[method] }}">{{ method }}</td>
+{% for name, (_, digits) in columns.items() %}
+<td title="{{ '%.4g to %.4g' | format(row[name].low, row[name].high) }}">
+{{ ('%.' ~ digits ~ 'f') | format(row[name].estimate) }}</td>{% endfor %}</tr>
+{% endfor %}
+</table></div>
+<p>Means over {{ table.pairs }} pairs at {{ table.groups }} places. Hold the pointer over a figure
+for its 95 % interval, from a bootstrap over the places.</p>
+{% endfor %}
+{% for problem in failures %}<p>Could not be made: {{ problem }}</p>{% endfor %}
+{% for name, src in figures %}
+<h2>{{ name }}</h2>
+<img src="{{ src }}" alt="{{ name }}">
+{% endfor %}
+</html>
+"""
+
+
+def write_all(
+    result: Comparison,
+    scores: Mapping[Protocol, Sequence[Score]],
+    pairs: Sequence[Pair],
+    asked: Asked,
+    figures: int,
+) -> None:
+    """Write every file of a comparison, and note their paths in it.
+
+    Parameters
+    ----------
+    result
+        With its tables.
+    scores
+        Rows by protocol.
+    pairs
+        In the order of the file.
+    asked
+        Variants by protocol and name.
+    figures
+        Number of pairs to draw for each protocol.
+    """
+    from pipelines.figures import png
+
+    rows = [score for protocol in scores for score in scores[protocol]]
+    locations = {pair.id: pair.location for pair in pairs}
+    tables = list(result.tables.values())
+    texts = {
+        "scores.csv": scores_csv(rows, locations),
+        "summary.csv": summary_csv(tables),
+        "table.md": "\n".join(table.markdown() for table in tables),
+    }
+    pictures: list[tuple[str, str]] = []
+    with writing(result.folder):
+        for name, text in texts.items():
+            _write(result, name, text)
+        for name, figure in _figures(scores, pairs, asked, figures):
+            path = result.folder / f"{name}.png"
+            pictures.append((name, png(figure, DPI)))
+            path.write_bytes(b64decode(pictures[-1][1].partition(",")[2]))
+            result.files.append(path)
+        _write(result, "page.html", _page(tables, asked, result.failures, pictures))
+
+
+def _write(result: Comparison, name: str, text: str) -> None:
+    path = result.folder / name
+    path.write_text(text, encoding="utf-8")
+    result.files.append(path)
+
+
+def _figures(
+    scores: Mapping[Protocol, Sequence[Score]], pairs: Sequence[Pair], asked: Asked, number: int
+) -> Iterator[tuple[str, Figure]]:
+    from pipelines.sharpen_figures import Usefulness, pair_page, usefulness
+
+    for protocol, known in asked.items():
+        scored = {score.pair for score in scores[protocol]}
+        drawable = [pair for pair in pairs if pair.id in scored]
+        if number and {OURS, REFERENCE} <= set(known) and drawable:
+            measured = Usefulness.measure(drawable, protocol, known[OURS], known[REFERENCE])
+            yield f"usefulness-{protocol}", usefulness(measured)
+        for pair in _spread(drawable, number):
+            yield f"pair-{pair.id:03d}-{protocol}", pair_page(Frame.of(pair, protocol), known)
+
+
+def _spread(pairs: Sequence[Pair], number: int) -> list[Pair]:
+    """So many pairs, evenly through the list."""
+    if not pairs or number < 1:
+        return []
+    places = np.linspace(0, len(pairs) - 1, min(number, len(pairs))).round().astype(int)
+    return [pairs[int(place)] for place in dict.fromkeys(places.tolist())]
+
+
+def _page(
+    tables: Sequence[Table],
+    asked: Asked,
+    failures: Sequence[str],
+    pictures: Sequence[tuple[str, str]],
+) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    about = {name: one.about for known in asked.values() for name, one in known.items()}
+    return environment.from_string(PAGE).render(
+        tables=tables,
+        titles=TITLES,
+        columns=COLUMNS,
+        about=about,
+        failures=failures,
+        figures=pictures,
+    )
