@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT = 900.0
 """Seconds that a writer waits for another one before it gives up."""
 
+MAKING_TIMEOUT = 10.0
+"""Seconds in which another job that is making a repository on an object store must be done."""
+
 _SCENES_A_MANIFEST = 64
+
+_ROOT = "1CECHNKREP0F1RSTCMT0"
+"""Icechunk's name of the first, empty snapshot of every repository."""
 
 
 def is_url(location: str) -> bool:
@@ -89,7 +96,7 @@ def open_repository(
         if icechunk.Repository.exists(place):
             return icechunk.Repository.open(place, config=_config())
         if create:
-            return _created(place)
+            return _created(location, place)
     except icechunk.IcechunkError as error:
         raise StoreError(f"the cube at {location} cannot be opened: {cause(error)}") from error
     raise CubeNotFoundError(
@@ -97,16 +104,47 @@ def open_repository(
     )
 
 
-def _created(place: icechunk.Storage) -> icechunk.Repository:
+def _created(location: str, place: icechunk.Storage) -> icechunk.Repository:
     import icechunk
 
     try:
         return icechunk.Repository.create(place, config=_config())
-    except icechunk.IcechunkError:
-        # On an object store another job may have made it since `exists` was asked.
-        if not icechunk.Repository.exists(place):
+    except icechunk.IcechunkError as error:
+        # On an object store another job may have made it since `exists` was asked, or be at it.
+        if _comes(place, MAKING_TIMEOUT if is_url(location) else 0.0):
+            return icechunk.Repository.open(place, config=_config())
+        if "clean prefixes" not in str(error):
             raise
-        return icechunk.Repository.open(place, config=_config())
+        if is_url(location) or not _only_begun(place):
+            raise StoreError(
+                f"there is no cube at {location}, and yet the place is not empty: a job was "
+                "killed while it made the cube, or something else lies there. Look at it, and "
+                "empty it or give the region another `store`",
+                kind="not_empty",
+            ) from error
+    return icechunk.Repository.create(place, config=_config(), check_clean_root=False)
+
+
+def _comes(place: icechunk.Storage, timeout: float) -> bool:
+    """Whether there is a repository, now or soon."""
+    import icechunk
+
+    end = monotonic() + timeout
+    while not icechunk.Repository.exists(place):
+        if monotonic() >= end:
+            return False
+        sleep(0.1)
+    return True
+
+
+def _only_begun(place: icechunk.Storage) -> bool:
+    """Whether all that is there is what a job left that was killed while it made a repository.
+
+    The file that makes it a repository comes last. Only for local places: Icechunk 2.3 never
+    comes back from listing an S3 bucket.
+    """
+    found = {entry.key for entry in place.list_objects_metadata()}
+    return found <= {f"snapshots/{_ROOT}", f"transactions/{_ROOT}"}
 
 
 def _config() -> icechunk.RepositoryConfig:

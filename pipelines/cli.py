@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from cube.errors import RegionError, ThermocubeError
-from pipelines import cli_ingest, cli_models, cli_show, cli_upkeep
-from pipelines.console import EXIT_BAD_USAGE, EXIT_FAILED, error
+from pipelines import cli_ingest, cli_models, cli_sharpen, cli_show, cli_upkeep
+from pipelines.console import EXIT_BAD_USAGE, EXIT_FAILED, EXIT_STOPPED, error
 
 app = typer.Typer(
     name="thermocube",
@@ -41,14 +41,26 @@ app.command()(cli_ingest.ingest)
 
 
 @app.command()
-def status(region: RegionFile, json: Json = False) -> None:
+def status(
+    region: cli_ingest.RegionFile = None, every: cli_ingest.All = None, json: Json = False
+) -> None:
     """Show scenes, coverage through time, and every granule that is not in the cube and why.
 
     Example: thermocube status regions/los-angeles.toml
     """
     from cube.store import Cube
+    from pipelines.fleet import for_each, regions_in, show_statuses
 
-    cli_show.show_status(Cube.open(region), json=json)
+    file = cli_ingest.one_of(region, every)
+    if every is None:
+        cli_show.show_status(Cube.open(file), json=json)
+        return
+    entries = list(
+        for_each(regions_in(every), lambda loaded: cli_show.status_document(Cube.open(loaded)))
+    )
+    show_statuses(entries, json=json)
+    if any(entry.failed for entry in entries):
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
@@ -71,6 +83,7 @@ app.command()(cli_models.predict)
 app.command()(cli_models.evaluate)
 app.command()(cli_models.report)
 app.command()(cli_models.demo)
+app.add_typer(cli_sharpen.app, name="sharpen")
 
 
 def main() -> None:
@@ -85,9 +98,11 @@ def main() -> None:
     except ThermocubeError as problem:
         error(problem)
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; what was committed is kept, run again to go on\n")
-        sys.exit(130)
+    except SystemExit as ended:
+        # What typer makes of an interrupt (Ctrl-C).
+        if ended.code == EXIT_STOPPED:
+            sys.stderr.write("stopped; what was committed is kept, run again to go on\n")
+        raise
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def ingest(
         return
     if scheduler and dask:
         raise typer.BadParameter("give either --scheduler or --dask")
-    file = _one_of(region, every)
+    file = one_of(region, every)
     with _client(scheduler, dask) as client:
 
         def one(loaded: Region) -> IngestReport:
@@ -158,7 +158,7 @@ def _plan(region: Path | None, every: Path | None, scope: Scope, *, json: bool) 
     from pipelines.fleet import for_each, regions_in, show_plans
     from pipelines.ingest import plan as make
 
-    file = _one_of(region, every)
+    file = one_of(region, every)
     if every is None:
         loaded = Region.load(file)
         show_plan(loaded, make(loaded, scope=scope), json=json)
@@ -173,7 +173,8 @@ def _plan(region: Path | None, every: Path | None, scope: Scope, *, json: bool) 
         raise typer.Exit(EXIT_FAILED)
 
 
-def _one_of(region: Path | None, every: Path | None) -> Path:
+def one_of(region: Path | None, every: Path | None) -> Path:
+    """The region file, if there is no folder of them; one of the two must be given."""
     if (region is None) == (every is None):
         raise typer.BadParameter("give either a region file or --all FOLDER")
     return region or Path()

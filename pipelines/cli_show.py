@@ -85,6 +85,16 @@ def counted(counts: Mapping[str, int]) -> str:
 
 def show_status(cube: Cube, *, json: bool) -> None:
     """Print scenes and coverage by modality and month, and what is not in the cube."""
+    document, shown = _status(cube)
+    emit(document, *shown, json=json)
+
+
+def status_document(cube: Cube) -> dict[str, Any]:
+    """A cube's scenes, coverage and ledger as JSON."""
+    return _status(cube)[0]
+
+
+def _status(cube: Cube) -> tuple[dict[str, Any], list[Any]]:
     ledger = cube.ledger
     document: dict[str, Any] = {
         "region": cube.name,
@@ -102,7 +112,7 @@ def show_status(cube: Cube, *, json: bool) -> None:
     shown.append(f"granules: {counted(document['ledger']) or 'none yet'}")
     if document["not_ingested"]:
         shown.append(_left_out_table(row for row in ledger if row.status in _LEFT_OUT))
-    emit(document, *shown, json=json)
+    return document, shown
 
 
 _LEFT_OUT = (Status.REJECTED, Status.FAILED, Status.EMPTY)

@@ -16,6 +16,7 @@ EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_BAD_USAGE = 2
 EXIT_WITH_FAILURES = 3
+EXIT_STOPPED = 130
 
 Tell = Callable[[int, int, str], None]
 

@@ -141,3 +141,25 @@ def show_plans(entries: Sequence[Entry[tuple[Region, Plan]]], *, json: bool) -> 
         documents.append(entry.to_dict(plan_document(region, plan)))
     failed = [entry.name for entry in entries if entry.failed]
     emit({"regions": documents, "failed": failed}, table, *lines, json=json)
+
+
+def show_statuses(entries: Sequence[Entry[dict[str, Any]]], *, json: bool) -> None:
+    """Print one line a cube, then what is wrong."""
+    statuses = ("ingested", "rejected", "failed")
+    table = table_of("region", "scenes", "newest (UTC)", *statuses, "")
+    lines = []
+    for entry in entries:
+        if entry.result is None:
+            table.add_row(entry.name, "", "", *("" for _ in statuses), f"failed ({entry.kind})")
+            lines.append(f"{entry.name}: error ({entry.kind}): {entry.message}")
+            continue
+        groups = entry.result["modalities"]
+        scenes = ", ".join(f"{figures['scenes']} {name}" for name, figures in groups.items())
+        newest = max((time for figures in groups.values() for time in figures["times"]), default="")
+        counts = (str(entry.result["ledger"][status]) for status in statuses)
+        table.add_row(entry.name, scenes or "none", newest[:16], *counts)
+    document = {
+        "regions": [entry.to_dict(entry.result) for entry in entries],
+        "failed": [entry.name for entry in entries if entry.failed],
+    }
+    emit(document, table, *lines, json=json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import uuid
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -120,12 +121,14 @@ class Cluster:
 
     def ahead(self) -> int:
         """Two scenes a worker thread, however many there are by now."""
-        return 2 * sum(self._client.nthreads().values())
+        with _in_touch():
+            return 2 * sum(self._client.nthreads().values())
 
     def submit(self, desk: Desk, work: Work) -> Any:
         """Send a scene and the few ledger rows it is judged by."""
         key = f"thermocube-scene-{uuid.uuid4().hex}"
-        return self._client.submit(judge, desk.narrowed(work), work, key=key, pure=False)
+        with _in_touch():
+            return self._client.submit(judge, desk.narrowed(work), work, key=key, pure=False)
 
     def outcome(self, desk: Desk, work: Work, future: Any) -> Outcome:
         """Wait for a scene, not for ever if all workers are gone.
@@ -135,34 +138,45 @@ class Cluster:
         ThermocubeError
             ``scheduler`` if scheduler or workers went away.
         """
-        from concurrent.futures import CancelledError
-
         from distributed import KilledWorker
-        from distributed.comm.core import CommClosedError
 
         while True:
             try:
-                outcome: Outcome = future.result(timeout=WORKERS_TIMEOUT)
+                with _in_touch():
+                    outcome: Outcome = future.result(timeout=WORKERS_TIMEOUT)
             except KilledWorker as error:
                 return desk.lost(work, _reason(error))
-            except (CancelledError, CommClosedError) as error:
-                raise ThermocubeError(
-                    f"the Dask scheduler went away in mid-run ({type(error).__name__}); what was "
-                    "committed is kept: run the ingest again to go on",
-                    kind="scheduler",
-                ) from error
             except TimeoutError:
                 self._require_workers()
             else:
                 return outcome
 
     def _require_workers(self) -> None:
-        if not self._client.nthreads():
+        with _in_touch():
+            workers = self._client.nthreads()
+        if not workers:
             raise ThermocubeError(
                 f"the Dask cluster has had no worker for up to {WORKERS_TIMEOUT:g} s; start "
                 "workers and run the ingest again: what was committed is kept",
                 kind="scheduler",
             )
+
+
+@contextmanager
+def _in_touch() -> Iterator[None]:
+    """Turn what Dask raises when its scheduler is gone into one clear error."""
+    from concurrent.futures import CancelledError
+
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except (CancelledError, CommClosedError) as error:
+        raise ThermocubeError(
+            f"the Dask scheduler went away in mid-run ({type(error).__name__}); what was "
+            "committed is kept: run the ingest again to go on",
+            kind="scheduler",
+        ) from error
 
 
 def judge(desk: Desk, work: Work) -> Outcome:
@@ -197,7 +211,7 @@ def connected(address: str) -> Iterator[Client]:
             "(tcp://host:8786), or leave --scheduler out to work with threads",
             kind="scheduler",
         ) from error
-    with client:
+    with _told_once(), client:
         try:
             client.wait_for_workers(1, timeout=CONNECT_TIMEOUT)
         except TimeoutError as error:
@@ -207,6 +221,18 @@ def connected(address: str) -> Iterator[Client]:
                 kind="scheduler",
             ) from error
         yield client
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Keep the client from logging the trace of a lost scheduler, which is an error of ours."""
+    dask = logging.getLogger("distributed.client")
+    level = dask.level
+    dask.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        dask.setLevel(level)
 
 
 @contextmanager

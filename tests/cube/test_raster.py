@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.errors import NotGeoreferencedWarning
-from rasterio.warp import Resampling, reproject
+from rasterio.warp import Resampling, reproject, transform
 
 from cube.errors import GranuleError
 from cube.grid import region_grid
+from cube.scene import Granule
+from cube.sources.asset import Georeference, read_asset
 from cube.sources.base import NO_VALUE, read_header, read_layer
 
 UTM = "EPSG:32630"
@@ -113,6 +118,53 @@ def test_any_source_grid_is_put_where_it_lies(tmp_path: Path, transform: Affine)
     inner &= np.roll(layer.covered, 2, 1) & np.roll(layer.covered, -2, 1)
     assert inner.sum() > 200
     assert np.abs(layer.values - expected)[inner].max() < 0.03
+
+
+zones = st.sampled_from(["EPSG:32629", "EPSG:32630"])
+steps = st.floats(25, 90)
+
+
+@st.composite
+def placements(draw: st.DrawFn) -> tuple[Affine, str]:
+    """Where a file of 90 x 110 pixels may lie, around a place where two UTM zones meet."""
+    crs = draw(zones)
+    across, down = draw(steps), draw(steps)
+    turn = draw(st.sampled_from([0.0, 0.0, 90.0, 180.0, 13.7, -71.2]))
+    upside = draw(st.sampled_from([1, -1]))
+    (x,), (y,) = transform("EPSG:4326", crs, [-6.0], [38.0])
+    shift = draw(st.tuples(st.floats(-9, 9), st.floats(-9, 9)))
+    centred = Affine.scale(across, -upside * down) @ Affine.translation(
+        shift[0] - 55, shift[1] - 45
+    )
+    return Affine.translation(x, y) @ Affine.rotation(turn) @ centred, crs
+
+
+@given(placement=placements(), target=zones, slopes=st.tuples(*[st.floats(-2e-3, 2e-3)] * 2))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+def test_affine_fields_keep_their_place_on_any_grid_and_across_zones(
+    placement: tuple[Affine, str], target: str, slopes: tuple[float, float]
+) -> None:
+    """The field is affine in the target's metres; a tenth of a source pixel is the tolerance."""
+    place, crs = placement
+    (x0,), (y0,) = transform("EPSG:4326", target, [-6.0], [38.0])
+
+    def field(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return 300 + slopes[0] * (x - x0) + slopes[1] * (y - y0)
+
+    column, row = np.meshgrid(np.arange(110) + 0.5, np.arange(90) + 0.5)
+    x, y = (part.ravel() for part in place @ (column, row))
+    x, y = transform(crs, target, x, y) if crs != target else (x, y)
+    values = field(np.array(x), np.array(y)).reshape(90, 110).astype(np.float32)
+    grid = GeoBox((14, 16), Affine(35, 0, x0 - 280, 0, -35, y0 + 245), target)
+    with TemporaryDirectory() as folder:
+        path = write(Path(folder) / "a.tif", values, transform=place, crs=crs)
+        extra = {"georeference": {"vv": Georeference.unknown()}}
+        granule = Granule("a", "a", "", "here", "sar", "", None, {"vv": str(path)}, extra=extra)
+        layer = read_asset(granule, "vv", grid, resampling="bilinear")
+    x, y = np.meshgrid(x0 - 280 + 35 * (np.arange(16) + 0.5), y0 + 245 - 35 * (np.arange(14) + 0.5))
+    assert layer.covered.all()
+    pixel = max(np.hypot(place.a, place.d), np.hypot(place.b, place.e))
+    assert np.abs(layer.values - field(x, y)).max() <= 0.125 * pixel * np.hypot(*slopes) + 2e-4
 
 
 def test_another_utm_zone_is_reprojected(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import cube.storage
 from cube.errors import CubeLockedError, CubeNotFoundError, StoreError
 from cube.storage import cause, is_url, open_repository, storage, write_lock
 from s3_server import s3_bucket
@@ -211,3 +213,41 @@ def test_chunk_tables_are_split_along_time(tmp_path: Path) -> None:
 def test_what_the_store_says_is_told_without_its_trace() -> None:
     error = OSError("no space left\n\ncontext:\n   0: icechunk::store::set\n   at store.rs:1")
     assert cause(error) == "no space left"
+
+
+@pytest.mark.parametrize("done", [("snapshots",), ("snapshots", "transactions")])
+def test_a_repository_that_was_only_begun_is_made(tmp_path: Path, done: tuple[str, ...]) -> None:
+    """SIGKILL between the first files of a repository and the one that makes it one."""
+    place = tmp_path / "a"
+    open_repository(str(place), create=True)
+    (place / "repo").unlink()
+    for kind in {"snapshots", "transactions"} - set(done):
+        shutil.rmtree(place / kind)
+    with pytest.raises(CubeNotFoundError):
+        open_repository(str(place))
+    open_repository(str(place), create=True)
+    assert len(list(open_repository(str(place)).ancestry(branch="main"))) == 1
+
+
+def test_an_object_store_that_holds_something_else_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import boto3
+
+    monkeypatch.setattr(cube.storage, "MAKING_TIMEOUT", 0.3)
+    with s3_bucket(monkeypatch) as bucket:
+        open_repository(bucket.url("a/b"), bucket.options, create=True)
+        client = boto3.client("s3", endpoint_url=bucket.endpoint, region_name="us-east-1")
+        client.delete_object(Bucket=bucket.name, Key="a/b/repo")
+        with pytest.raises(StoreError, match="the place is not empty") as caught:
+            open_repository(bucket.url("a/b"), bucket.options, create=True)
+    assert caught.value.kind == "not_empty"
+
+
+def test_a_cube_that_lost_its_first_file_is_not_made_anew(tmp_path: Path) -> None:
+    place = tmp_path / "a"
+    session = open_repository(str(place), create=True).writable_session("main")
+    session.commit("more", allow_empty=True)
+    (place / "repo").unlink()
+    with pytest.raises(StoreError, match="the place is not empty"):
+        open_repository(str(place), create=True)

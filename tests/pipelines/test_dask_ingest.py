@@ -93,29 +93,6 @@ def test_a_worker_killed_in_mid_ingest_costs_a_retry(
     assert_same(Cube.open(region), reference)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_storm_of_dying_workers(
-    complete: Simulation, reference: Cube, tmp_path: Path, client: Client
-) -> None:
-    for run in range(4):
-        home = tmp_path / str(run)
-        home.mkdir()
-        region = at_home(complete, home, granules_of(complete))
-        every = run + 1
-
-        def kill(done: int, total: int, line: str, every: int = every) -> None:
-            if done % every == 0:
-                client.wait_for_workers(1, timeout=60)
-                kill_a_worker(client)
-
-        report = ingest(region, client=client, batch=1, progress=kill)
-        if report.failures:
-            assert {failure.kind for failure in report.failures} == {"worker_lost"}
-            ingest(region, client=client)
-        assert_same(Cube.open(region), reference)
-
-
 DEADLY = """
 import os
 from cube.sources import EcostressSource

@@ -15,6 +15,7 @@ from cube.region import Region
 from cube.store import Cube
 from deliveries import assert_same, at_home, granules_of
 from pipelines.fleet import for_each, regions_in
+from pipelines.ingest import ingest
 from pipelines.simulate import Simulation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +87,24 @@ def test_planning_a_fleet_tells_what_is_wrong(fleet: Path) -> None:
     assert run.stdout.count("failed (") == 3
     assert "did you mean 'resolution'" in " ".join(run.stdout.split())
     assert not list(fleet.glob("*.icechunk"))
+
+
+def test_the_status_of_a_fleet_has_a_line_a_cube(fleet: Path) -> None:
+    ingest(Region.load(fleet / "b-good.toml"))
+    run = thermocube("status", "--all", fleet, "--json")
+    assert run.returncode == 1, run.stderr
+    document = json.loads(run.stdout)
+    entries = {Path(entry["file"]).stem: entry for entry in document["regions"]}
+    alone = json.loads(thermocube("status", fleet / "b-good.toml", "--json").stdout)
+    assert entries["b-good"]["result"] == alone
+    assert entries["e-good"]["error"]["kind"] == "no_cube"
+    assert entries["a-misspelt"]["error"]["kind"] == "region"
+    assert len(document["failed"]) == 4
+    for name in set(entries) - {"b-good"}:
+        (fleet / f"{name}.toml").unlink()
+    shown = thermocube("status", "--all", fleet)
+    assert shown.returncode == 0, shown.stderr
+    assert f"{alone['modalities']['thermal']['scenes']} thermal" in shown.stdout
 
 
 def test_an_unexpected_error_is_one_regions_only(fleet: Path) -> None:

@@ -58,6 +58,7 @@ class Request:
     path: str
     query: Mapping[str, list[str]]
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 @dataclass
@@ -145,8 +146,8 @@ def _handler(owner: FileServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            request = Request(self.command, url.path, parse_qs(url.query), self.headers)  # type: ignore[arg-type]
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            request = Request(self.command, url.path, parse_qs(url.query), self.headers, body)  # type: ignore[arg-type]
             fault = owner.take(request)
             answer = owner.answer(request, whole=fault.no_range)
             if fault.status is not None:
@@ -155,7 +156,7 @@ def _handler(owner: FileServer) -> type[BaseHTTPRequestHandler]:
                 answer.body = fault.body
             self._send(answer, fault)
 
-        do_POST = do_GET
+        do_POST = do_HEAD = do_GET
 
         def _send(self, answer: Answer, fault: Fault) -> None:
             headers = {"Content-Length": str(len(answer.body))} | answer.headers
@@ -164,7 +165,7 @@ def _handler(owner: FileServer) -> type[BaseHTTPRequestHandler]:
                 if value:
                     self.send_header(name, value)
             self.end_headers()
-            body = answer.body[: fault.cut]
+            body = b"" if self.command == "HEAD" else answer.body[: fault.cut]
             self.wfile.write(body)
             self.wfile.flush()
             owner.count(len(body))
