@@ -142,13 +142,28 @@ def _read(
         if "Polygon" not in kind and kind not in ("Unknown", "GeometryCollection"):
             raise LabelError(f"{where} holds {kind}, not polygons; give the `layer` that does")
         bounds = _surroundings(grid, crs, settings)
-        frame = pyogrio.read_dataframe(path, layer=layer, columns=[settings.column], bbox=bounds)
+        frame = _near(path, layer, settings, bounds)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError) as error:
         raise LabelError(f"{where} cannot be read as a vector file: {error}") from error
     except pyogrio.errors.DataLayerError as error:
         layers = ", ".join(name for name, _ in pyogrio.list_layers(path))
         raise LabelError(f"{where} has no layer {layer!r}; its layers are: {layers}") from error
     return frame.set_crs(crs, allow_override=True), bounds
+
+
+def _near(path: str, layer: str | None, settings: LabelSettings, bounds: _Bounds) -> GeoDataFrame:
+    import pyogrio
+
+    try:
+        return pyogrio.read_dataframe(path, layer=layer, columns=[settings.column], bbox=bounds)
+    except pyogrio.errors.FeatureError as error:
+        if "no such module: rtree" not in str(error):
+            raise
+        # Some wheels bring an SQLite without R-trees into the process, and GDAL may end up with it:
+        # the file's spatial index is then of no use, the file is.
+        frame = pyogrio.read_dataframe(path, layer=layer, columns=[settings.column])
+        west, south, east, north = bounds
+        return frame.cx[west:east, south:north].reset_index(drop=True)
 
 
 def _require_column(settings: LabelSettings, fields: list[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyogrio
 import pytest
 import shapely
 import xarray as xr
@@ -424,3 +425,19 @@ def test_real_zipped_map_of_ashibe(shared_data):
     report = LabelReport.of(rasterise(table, grid))
     assert report.polygons == 14
     assert {"Sand", "Volcanic"} <= set(report.area_km2)
+
+
+def test_a_map_is_read_where_sqlite_has_no_r_trees(tmp_path, monkeypatch):
+    write(tmp_path / "map.gpkg", (1, rectangle(0, 0, 1, 1)), (2, rectangle(900, 900, 1, 1)))
+    table = LabelSettings(path="map.gpkg", column="unit")
+    table.bind(tmp_path)
+    expected = rasterise(table, GRID)
+    read = pyogrio.read_dataframe
+
+    def without_index(path, **options):
+        if "bbox" in options:
+            raise pyogrio.errors.FeatureError("Failed to prepare SQL: no such module: rtree")
+        return read(path, **options)
+
+    monkeypatch.setattr(pyogrio, "read_dataframe", without_index)
+    xr.testing.assert_identical(rasterise(table, GRID), expected)

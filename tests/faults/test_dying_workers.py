@@ -34,7 +34,7 @@ def killer(cluster: LocalCluster, figures: Figures, seed: int, most: int) -> Ite
     over = threading.Event()
 
     def kill() -> None:
-        while figures.faults["workers killed"] < most and not over.wait(moments.uniform(0.1, 0.8)):
+        while figures.faults["workers killed"] < most and not over.wait(moments.uniform(0.5, 3.0)):
             process = moments.choice(list(cluster.workers.values())).pid
             if process:
                 with suppress(ProcessLookupError):
