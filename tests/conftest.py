@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines that run tests are busy: how long an example takes says nothing about the code.
+settings.register_profile("thermocube", deadline=None)
+settings.load_profile("thermocube")
 
 
 @pytest.fixture(scope="session")
