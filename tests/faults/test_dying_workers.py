@@ -25,6 +25,7 @@ from pipelines.readers import local_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 Tell = Callable[[str, Figures], None]
+WORKERS = 2
 
 
 @contextmanager
@@ -35,8 +36,10 @@ def killer(cluster: LocalCluster, figures: Figures, seed: int, most: int) -> Ite
 
     def kill() -> None:
         while figures.faults["workers killed"] < most and not over.wait(moments.uniform(0.5, 3.0)):
-            process = moments.choice(list(cluster.workers.values())).pid
-            if process:
+            # A nanny whose worker dies before it has begun gives up for good: another fault.
+            begun = cluster.scheduler.workers.keys()
+            nannies = [nanny for nanny in cluster.workers.values() if nanny.worker_address in begun]
+            if len(nannies) == WORKERS and (process := moments.choice(nannies).pid):
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
                     figures.faults["workers killed"] += 1
@@ -105,13 +108,14 @@ def test_a_scheduler_that_dies_is_one_clear_error(delivery: Any, tmp_path: Path)
 def test_dozens_of_dying_workers(delivery: Any, tmp_path: Path, tell: Tell) -> None:
     figures = Figures()
     kills = int(os.environ.get("THERMOCUBE_SOAK_WORKERS", "40"))
-    with local_cluster(2) as client:
-        client.cluster.scheduler.allowed_failures = 10
-        while figures.faults.total() < kills:
-            home = tmp_path / str(figures.finished)
-            home.mkdir()
+    while figures.faults.total() < kills:
+        home = tmp_path / str(figures.finished)
+        home.mkdir()
+        # Each cube has its own cluster, as one may be left with too few nannies.
+        with local_cluster(WORKERS) as client:
+            client.cluster.scheduler.allowed_failures = 10
             one_cube(client, delivery, home, kills, figures)
-            tell("workers", figures)
+        tell("workers", figures)
     figures.assert_clean()
 
 
