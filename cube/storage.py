@@ -140,8 +140,8 @@ def _comes(place: icechunk.Storage, timeout: float) -> bool:
 def _only_begun(place: icechunk.Storage) -> bool:
     """Whether all that is there is what a job left that was killed while it made a repository.
 
-    The file that makes it a repository comes last. Only for local places: Icechunk 2.3 never
-    comes back from listing an S3 bucket.
+    The file that makes it a repository comes last. Asked of local places only, which are locked:
+    on an object store another job may be at it still.
     """
     found = {entry.key for entry in place.list_objects_metadata()}
     return found <= {f"snapshots/{_ROOT}", f"transactions/{_ROOT}"}
