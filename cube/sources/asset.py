@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cube.errors import GranuleError
 from cube.scene import Granule
 from cube.sources.files import label, opened
-from cube.sources.raster import Layer, read_layer
+from cube.sources.raster import Layer, read_layer, read_opened
 from cube.sources.remote import retrieve
 from cube.sources.stacked import Reader, read_stacked
 
@@ -146,26 +146,27 @@ def read_asset(
         wire ``not_found``, ``unauthorised``, ``unavailable``.
     """
     item: Georeference = granule.extra["georeference"][name]
-    read_with = read_stacked if reader == "stackstac" else read_layer
 
     def read(path: str) -> Layer:
         with opened(path, name) as src:
-            crs, transform = _place(src, item, label(path, name))
+            where = label(path, name)
+            crs, transform = _place(src, item, where)
             declared = item.nodata if src.nodata is None else src.nodata
             fill = declared if nodata is None else nodata
+            how: dict[str, Any] = {
+                "resampling": resampling,
+                "nodata": None if view else fill,
+                "crs": crs,
+                "transform": transform,
+                "scale": scale,
+                "offset": offset,
+                "valid": valid,
+            }
+            if reader == "rasterio" and view is None:
+                return read_opened(src, grid, **how, where=where)
+            read_with = read_stacked if reader == "stackstac" else read_layer
             with view(path, src, fill) if view else nullcontext(path) as seen:
-                return read_with(
-                    seen,
-                    grid,
-                    resampling=resampling,
-                    nodata=None if view else fill,
-                    crs=crs,
-                    transform=transform,
-                    scale=scale,
-                    offset=offset,
-                    valid=valid,
-                    layer=name,
-                )
+                return read_with(seen, grid, **how, layer=name)
 
     return retrieve(granule.assets[name], name, read, sign)
 

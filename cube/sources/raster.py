@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,36 +101,73 @@ def read_layer(
         nothing is filled in), ``unreadable`` (not there, no georeference, several bands).
     """
     with opened(href, layer) as src:
-        where = label(href, layer)
-        source = _source_box(src, crs, transform, where)
-        fill = src.nodata if nodata is None else nodata
-        integer = resampling == "nearest" and np.dtype(src.dtypes[0]).kind in "iu"
-        window = Window.under(grid, source)
-        if window is None:
-            return _nothing(grid, integer)
-        data = _read_window(src, window.read, href, where)
-    patch = Patch(*_prepared(data, fill, integer), window, source)
+        return read_opened(
+            src,
+            grid,
+            resampling=resampling,
+            nodata=nodata,
+            crs=crs,
+            transform=transform,
+            scale=scale,
+            offset=offset,
+            valid=valid,
+            where=label(href, layer),
+        )
+
+
+def read_opened(
+    src: Any,
+    grid: GeoBox,
+    *,
+    resampling: Resampling,
+    nodata: float | None = None,
+    crs: str | None = None,
+    transform: Affine | None = None,
+    scale: float = 1.0,
+    offset: float = 0.0,
+    valid: tuple[float, float] | None = None,
+    where: str = "",
+) -> Layer:
+    """Read a rasterio dataset that is open already, as `read_layer` does a file.
+
+    Parameters
+    ----------
+    src
+        Open for reading.
+    grid, resampling, nodata, crs, transform, scale, offset, valid
+        As in `read_layer`.
+    where
+        Name of file and layer, for messages.
+    """
+    source = _source_box(src, crs, transform, where)
+    fill = src.nodata if nodata is None else nodata
+    integer = resampling == "nearest" and np.dtype(src.dtypes[0]).kind in "iu"
+    window = Window.under(grid, source)
+    if window is None:
+        return _nothing(grid, integer)
+    patch = _patch(_read_window(src, window, where), fill, integer, window, source)
     if integer:
-        dtype = np.float64 if data.dtype.itemsize > 2 else np.float32
+        dtype = np.float64 if patch.canvas.dtype.itemsize > 2 else np.float32
         return _flags(patch.warped(grid, resampling, dtype))
     return _continuous(patch, grid, resampling, scale, offset, valid)
 
 
-def _prepared(
-    data: np.ndarray, fill: float | None, integer: bool
-) -> tuple[np.ndarray, float | None]:
-    """Pixels as they are to be warped, and their fill."""
-    if data.dtype.kind in "iu":
-        limits = np.iinfo(data.dtype)
+def _patch(
+    canvas: np.ndarray, fill: float | None, integer: bool, window: Window, source: GeoBox
+) -> Patch:
+    """Pixels as they are to be warped, with their fill."""
+    if canvas.dtype.kind in "iu":
+        limits = np.iinfo(canvas.dtype)
         known = fill is not None and limits.min <= fill <= limits.max and fill == int(fill)
-        if integer and data.dtype.itemsize <= 4:
-            return data, fill if known else None
-        if known and data.dtype.name in _NARROW:
-            return data, fill
-    pixels = data.astype(np.float64 if integer else np.float32, copy=False)
+        if integer and canvas.dtype.itemsize <= 4:
+            return Patch(canvas, fill if known else None, window, source)
+        if known and canvas.dtype.name in _NARROW:
+            return Patch(canvas, fill, window, source)
+    patch = Patch(canvas, fill, window, source)
+    pixels = patch.pixels.astype(np.float64 if integer else np.float32)
     if fill is not None and not np.isnan(fill):
-        pixels[data == fill] = np.nan
-    return pixels, np.nan
+        pixels[patch.pixels == fill] = np.nan
+    return patch.replaced(pixels, np.nan)
 
 
 def _flags(warped: np.ndarray) -> Layer:
@@ -167,14 +205,24 @@ def _outside(patch: Patch, scale: float, offset: float, valid: tuple[float, floa
     pixels = patch.pixels
     if pixels.dtype.kind == "f":
         return _beyond(_physical(pixels, scale, offset), valid)
-    # Scaling keeps the order, so those of the type's integers that are valid are neighbours.
-    limits = np.iinfo(pixels.dtype)
+    low, high = _valid_integers(pixels.dtype.name, scale, offset, valid)
+    if low > high:
+        return ~patch.missing
+    # Most scenes hold no such pixel, and two looks over all of them are cheap.
+    if pixels.max() <= high and (pixels.min() >= low or low == patch.fill == 0):
+        return np.zeros(pixels.shape, dtype=bool)
+    return np.asarray(((pixels < low) | (pixels > high)) & ~patch.missing)
+
+
+@lru_cache(maxsize=64)
+def _valid_integers(
+    dtype: str, scale: float, offset: float, valid: tuple[float, float]
+) -> tuple[int, int]:
+    """Least and greatest valid number of a narrow integer type; scaling keeps their order."""
+    limits = np.iinfo(dtype)
     every = np.arange(limits.min, limits.max + 1)
     good = every[~_beyond(_physical(every.astype(np.float32), scale, offset), valid)]
-    if not good.size:
-        return ~patch.missing
-    outside = (pixels < good[0]) | (pixels > good[-1])
-    return np.asarray(outside & ~patch.missing)
+    return (int(good[0]), int(good[-1])) if good.size else (1, 0)
 
 
 def _beyond(physical: np.ndarray, valid: tuple[float, float]) -> np.ndarray:
@@ -222,16 +270,18 @@ def _source_box(src: Any, crs: str | None, transform: Affine | None, where: str)
     return GeoBox(src.shape, affine, crs or src.crs.to_wkt())
 
 
-def _read_window(src: Any, window: tuple[slice, slice], href: str | Path, where: str) -> np.ndarray:
+def _read_window(src: Any, window: Window, where: str) -> np.ndarray:
+    """A window's canvas with the file's pixels where they are read."""
     from rasterio.errors import RasterioIOError
-    from rasterio.windows import Window
+    from rasterio.windows import Window as FileWindow
 
+    canvas = window.canvas(src.dtypes[0])
     try:
-        data: np.ndarray = src.read(1, window=Window.from_slices(*window))
+        src.read(1, window=FileWindow.from_slices(*window.read), out=window.part(canvas))
     except RasterioIOError as error:
         raise GranuleError(
             f"{where}: the file is cut short or damaged, a block of it cannot be read "
-            f"({cause(error)}); delete {href} and download it again",
+            f"({cause(error)}); delete {src.name} and download it again",
             kind="truncated",
         ) from error
-    return data
+    return canvas

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from affine import Affine
+    from odc.geo.crs import CRS
     from odc.geo.geobox import GeoBox
 
     from cube.bands import Resampling
@@ -61,18 +63,37 @@ class Window:
             read.append(near if points.size == 4 * _STEPS.size else wide)
         return cls((shown[0], shown[1]), (read[0], read[1]))
 
+    def canvas(self, dtype: Any) -> np.ndarray:
+        """Zeros over the extent that is shown; pages that nobody touches take no memory."""
+        rows, columns = self.shown
+        return np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype)
+
+    def part(self, canvas: np.ndarray) -> np.ndarray:
+        """View of a canvas: the pixels that are read."""
+        rows, columns = (
+            slice(read.start - shown.start, read.stop - shown.start)
+            for read, shown in zip(self.read, self.shown, strict=True)
+        )
+        return canvas[rows, columns]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
     """The pixels of a window, and what marks those without a value."""
 
-    pixels: np.ndarray
-    """(y, x), those of `Window.read`; floating point or integers up to 32 bits."""
+    canvas: np.ndarray
+    """(y, x), those of `Window.shown`, zero where they are not read; floating point or integers
+    up to 32 bits."""
     fill: float | None
     """NaN for floating point; for integers one of their type, None if every pixel has a value."""
     window: Window
     source: GeoBox
     """Of the whole file."""
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(y, x), those of `Window.read`; a view."""
+        return self.window.part(self.canvas)
 
     @property
     def missing(self) -> np.ndarray:
@@ -85,7 +106,9 @@ class Patch:
 
     def replaced(self, pixels: np.ndarray, fill: float) -> Patch:
         """Other values at the same place."""
-        return Patch(pixels, fill, self.window, self.source)
+        canvas = self.window.canvas(pixels.dtype)
+        self.window.part(canvas)[:] = pixels
+        return Patch(canvas, fill, self.window, self.source)
 
     def warped(self, grid: GeoBox, resampling: Resampling, dtype: Any = np.float32) -> np.ndarray:
         """Warp as ``rasterio.warp.reproject`` does for arrays.
@@ -112,9 +135,8 @@ class Patch:
         from rasterio.warp import reproject
 
         out = np.full(grid.shape, np.nan, dtype)
-        shown = self._shown()
         with (
-            in_memory(shown, crop(self.source, self.window.shown)) as src,
+            in_memory(self.canvas, crop(self.source, self.window.shown)) as src,
             in_memory(out, grid) as dst,
         ):
             reproject(
@@ -125,16 +147,6 @@ class Patch:
                 resampling=Method[resampling],
             )
         return out
-
-    def _shown(self) -> np.ndarray:
-        rows, columns = self.window.shown
-        # Pages of zeros that nobody touches take no memory.
-        whole = np.zeros((rows.stop - rows.start, columns.stop - columns.start), self.pixels.dtype)
-        top, left = (part.start for part in self.window.read)
-        height, width = self.pixels.shape
-        top, left = top - rows.start, left - columns.start
-        whole[top : top + height, left : left + width] = self.pixels
-        return whole
 
 
 @contextmanager
@@ -161,7 +173,7 @@ def in_memory(pixels: np.ndarray, box: GeoBox) -> Iterator[Any]:
         rasterio.Env(GDAL_MEM_ENABLE_OPEN="YES"),
         rasterio.open(f"MEM:::{options}", "r+") as dataset,
     ):
-        dataset.crs = _wkt(box)
+        dataset.crs = _crs(box.crs)
         yield dataset
 
 
@@ -190,14 +202,18 @@ def _edge(source: GeoBox, grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
     none, full = np.zeros_like(_STEPS), np.ones_like(_STEPS)
     column = np.concatenate([_STEPS, _STEPS, none, full]) * width
     row = np.concatenate([none, full, _STEPS, _STEPS]) * height
-    x, y = transform(_wkt(grid), _wkt(source), *_apply(grid.affine, column, row))
+    x, y = transform(_crs(grid.crs), _crs(source.crs), *_apply(grid.affine, column, row))
     column, row = _apply(~source.affine, np.asarray(x), np.asarray(y))
     finite = np.isfinite(column) & np.isfinite(row)
     return column[finite], row[finite]
 
 
-def _wkt(box: GeoBox) -> str:
-    return str(box.crs.to_wkt()) if box.crs else ""
+@lru_cache(maxsize=64)
+def _crs(crs: CRS | None) -> Any:
+    """As rasterio has it; parsing is slow beside a small warp."""
+    import rasterio
+
+    return rasterio.CRS.from_wkt(crs.to_wkt()) if crs else None
 
 
 def _apply(affine: Affine, x: Any, y: Any) -> tuple[Any, Any]:

@@ -24,7 +24,9 @@ GRIDS = {
 
 
 def patch(window: Window, values: np.ndarray, fill: float | None) -> Patch:
-    return Patch(values[window.read], fill, window, SOURCE)
+    canvas = window.canvas(values.dtype)
+    window.part(canvas)[:] = values[window.read]
+    return Patch(canvas, fill, window, SOURCE)
 
 
 def noise(dtype: str) -> np.ndarray:
