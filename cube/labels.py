@@ -6,16 +6,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
 
-from cube.lithology import CLASS_COUNT, Lithology, parse
+from cube.label_settings import LabelSettings as LabelSettings
+from cube.lithology import CLASS_COUNT, Lithology
 from cube.polygons import Polygons, read_polygons
-from cube.sources.base import LocatedSettings
-from cube.sources.gridded import Dims, Placement
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,55 +31,8 @@ _WEIGHT_ATTRS = {
     "units": "1",
 }
 
-_OF_POLYGONS = frozenset({"layer", "mapping", "unmapped", "crs", "supersampling"})
-_OF_RASTERS = frozenset({"dims", "placement"})
-
 _STRIP = 256
 """Rows rasterised at a time, so that the sub-pixels of a large region need not fit in memory."""
-
-
-class LabelSettings(LocatedSettings):
-    """``[labels]``: where the rock and soil map lies and how its units become classes."""
-
-    path: Path
-    """Vector file (GeoPackage, GeoJSON, shapefile, also zipped) or NetCDF file; relative to the
-    region file."""
-    layer: str | None = None
-    """Layer of a file that has several."""
-    column: str | None = None
-    """Attribute with the class code, the class name, or a name that `mapping` knows."""
-    variable: str | None = None
-    """Instead of `column`: the variable of a NetCDF file that holds class codes."""
-    mapping: dict[str, int | str] = Field(default_factory=dict)
-    """Value of `column` to class code or class name; the key ``""`` stands for an empty value.
-    If given, only values that it names have a class."""
-    unmapped: Literal["error", "nodata"] = "error"
-    """What to do with polygons whose value has no class."""
-    crs: str | None = None
-    """CRS of the polygons' coordinates, for files that carry none or a wrong one."""
-    dims: Dims | None = None
-    """Names of a NetCDF file's dimensions, where they are not ``y`` and ``x``."""
-    placement: Placement | None = None
-    """Where the pixels of a NetCDF file without CF georeferencing lie."""
-    edge_distance: Annotated[float, Field(gt=0)] = 2.0
-    """Distance from a class edge, in pixels, at which a label's weight reaches 1."""
-    supersampling: Annotated[int, Field(ge=1, le=25)] = 5
-    """Samples along each side of a pixel; the class with most samples takes the pixel."""
-
-    @field_validator("mapping")
-    @classmethod
-    def _classes_exist(cls, mapping: dict[str, int | str]) -> dict[str, int | str]:
-        return {name: int(parse(value)) for name, value in mapping.items()}
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.column is None) == (self.variable is None):
-            raise ValueError("give either `column` (polygons) or `variable` (NetCDF), and not both")
-        origin, idle = ("variable", _OF_POLYGONS) if self.variable else ("column", _OF_RASTERS)
-        unused = sorted(self.model_fields_set & idle)
-        if unused:
-            raise ValueError(f"{', '.join(unused)} has no meaning together with `{origin}`")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +81,9 @@ def rasterise(settings: LabelSettings, grid: GeoBox) -> xr.Dataset:
     Raises
     ------
     LabelError
-        If the map cannot be read, or holds values that are no class.
+        If the map cannot be fetched or read, or holds values that are no class.
     """
+    settings.fetch()
     if settings.variable is not None:
         from cube.sources.netcdf import netcdf_labels
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame, GeoSeries
     from odc.geo.geobox import GeoBox
 
-    from cube.labels import LabelSettings
+    from cube.label_settings import LabelSettings
 
 type _Bounds = tuple[float, float, float, float]
 

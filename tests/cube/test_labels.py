@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import geopandas as gpd
@@ -21,9 +23,11 @@ from rasterio.warp import transform
 from shapely.geometry import Polygon, box
 
 from cube.errors import LabelError
+from cube.fetch import fetch
 from cube.grid import grid_of, region_grid, require_same
 from cube.labels import LabelReport, LabelSettings, edge_weight, majority, rasterise
 from cube.lithology import Lithology
+from loopback import FileServer
 
 ZONE_30 = "EPSG:32630"
 LEFT, TOP, STEP = 400_000, 4_300_000, 70
@@ -441,3 +445,42 @@ def test_a_map_is_read_where_sqlite_has_no_r_trees(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pyogrio, "read_dataframe", without_index)
     xr.testing.assert_identical(rasterise(table, GRID), expected)
+
+
+@pytest.fixture
+def served(tmp_path):
+    folder = tmp_path / "served"
+    folder.mkdir()
+    write(folder / "map.gpkg", ("Clay", rectangle(0, 0, 10, 12)))
+    with FileServer(folder) as server:
+        yield server
+
+
+def test_a_map_is_fetched_once(served, tmp_path):
+    digest = hashlib.sha256((tmp_path / "served" / "map.gpkg").read_bytes()).hexdigest()
+    here = tmp_path / "maps" / "clay.gpkg"
+    options = {"url": f"{served.url}/map.gpkg", "checksum": f"sha256:{digest}"}
+    for _ in range(2):
+        assert (codes(here, **options) == Lithology.CLAY).all()
+    assert len(served.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "checksum", "kind"),
+    [("other.gpkg", None, "not_found"), ("map.gpkg", "md5:" + 32 * "0", "checksum")],
+)
+def test_a_map_that_cannot_be_fetched(served, tmp_path, monkeypatch, name, checksum, kind):
+    monkeypatch.setattr("cube.label_settings.fetch", partial(fetch, attempts=1))
+    here = tmp_path / "clay.gpkg"
+    with pytest.raises(LabelError, match=str(here)) as caught:
+        codes(here, url=f"{served.url}/{name}", checksum=checksum)
+    assert caught.value.kind == kind
+    assert not here.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"url": "ftp://a/b"}, {"checksum": "md5:0"}, {"url": "http://a/b", "checksum": "x"}]
+)
+def test_where_a_map_comes_from_is_looked_at(wrong):
+    with pytest.raises(ValidationError):
+        LabelSettings(path=Path("map.gpkg"), column="unit", **wrong)
