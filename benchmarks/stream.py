@@ -2,7 +2,7 @@
 
 The rounds take turns, so that what else the machine does falls on all alike, and medians count::
 
-    python benchmarks/stream.py --out bench        # all of it, about ten minutes on two cores
+    python benchmarks/stream.py --out bench        # all of it, a quarter of an hour on two cores
     python benchmarks/stream.py --out bench --quick
 
 Writes ``stream.json``, ``stream.png`` (throughput against patch size, sequence length, layout,
@@ -28,7 +28,7 @@ AIMS = {"xbatcher": 60.0, "first / constant": 0.7, "staged / constant": 0.95}
 
 def compare(folder: Path, length: int, rounds: int, quick: bool) -> dict[str, Any]:
     """Ours and others on one cube."""
-    where, some = str(folder / "256"), 32 if quick else 128
+    where, some = str(folder / "cube"), 32 if quick else 128
     source = cubes.source_of(where, length=length)
     plan, stage = source.plan, folder / "staged"
     constant, ready = ways.Constant(source), ways.Ready(source, 256 if quick else 2048)
@@ -118,12 +118,12 @@ def main() -> None:
     before = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="thermocube-bench-") as scratch:
         folder = Path(scratch)
-        cubes.write(str(folder / "256"), *cubes.scenes(size[0], size[1:]), cubes.Chunks())
+        cubes.write(str(folder / "cube"), *cubes.scenes(size[0], size[1:]), cubes.Chunks())
         result: dict[str, Any] = {
             "size": size,
             "compared": [compare(folder, length, rounds, quick) for length in (5, 1)],
-            "profile": checks.profile(cubes.source_of(str(folder / "256"))),
-            "memory": checks.memory(cubes.source_of(str(folder / "256")), 3 if quick else 10),
+            "profile": checks.profile(cubes.source_of(str(folder / "cube"))),
+            "memory": checks.memory(cubes.source_of(str(folder / "cube")), 3 if quick else 10),
             "long": checks.first_batch(folder, 500 if quick else 10_000),
         }
         if not options.no_sweep:

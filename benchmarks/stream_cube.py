@@ -23,7 +23,7 @@ class Chunks(NamedTuple):
     """How imagery is cut: `side` None is one chunk a date; `shard` None is none."""
 
     dates: int = 1
-    side: int | None = 256
+    side: int | None = 512
     shard: int | None = None
 
 

@@ -16,15 +16,20 @@ from stream_ways import BATCH, pace
 from pipelines.stream import Stream
 
 LAYOUTS = {
+    "512": cubes.Chunks(),
     "256": cubes.Chunks(1, 256),
     "128": cubes.Chunks(1, 128),
-    "even": cubes.Chunks(1, 200),
-    "whole date": cubes.Chunks(1, None),
     "128 in a shard": cubes.Chunks(1, 128, 512),
     "8 dates x 256": cubes.Chunks(8, 256),
     "8 dates x 128": cubes.Chunks(8, 128),
 }
-"""Imagery is 400 x 300: `even` divides it into 200 x 200 and 200 x 100."""
+WIDE = {
+    "1024": cubes.Chunks(1, 1024),
+    "512": cubes.Chunks(),
+    "256": cubes.Chunks(1, 256),
+    "128": cubes.Chunks(1, 128),
+}
+"""Of a region so wide that no chunk is a whole date, 1100 x 1000."""
 
 
 def sweep(folder: Path, size: tuple[int, int, int], rounds: int) -> dict[str, dict[str, float]]:
@@ -32,10 +37,13 @@ def sweep(folder: Path, size: tuple[int, int, int], rounds: int) -> dict[str, di
     imagery, qc = cubes.scenes(size[0], size[1:])
     for name, chunks in LAYOUTS.items():
         cubes.write(_where(folder, name), imagery, qc, chunks)
-    default = _where(folder, "256")
+    default = _where(folder, "512")
+    wide = folder / "wide"
+    for name, chunks in WIDE.items():
+        cubes.write(_where(wide, name), *cubes.scenes(max(size[0] // 8, 8), (1100, 1000)), chunks)
     with _object_store() as options:
         cubes.write(options["location"], imagery, qc, cubes.Chunks(), options["options"])
-        runs = _runs(folder, default, options)
+        runs = _runs(folder, default, options) + _wide_runs(wide)
         found: dict[str, dict[str, list[float]]] = {}
         for _ in range(rounds):
             for kind, name, run in runs:
@@ -73,6 +81,15 @@ def _runs(
             ("store", name, _run(store["location"], remote, store["options"], threads=threads))
         )
     return runs
+
+
+def _wide_runs(folder: Path) -> list[tuple[str, str, Callable[[], float]]]:
+    plans = {name: cubes.source_of(_where(folder, name)).plan for name in WIDE}
+    return [
+        (f"1100 x 1000, {memory:.0f} MB", name, _run(_where(folder, name), plan, memory=memory))
+        for memory in (512.0, 96.0)
+        for name, plan in plans.items()
+    ]
 
 
 def _run(where: str, plan: Any, store: Any = None, **options: Any) -> Callable[[], float]:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
-CHUNK = 256
-"""Side of a spatial chunk in pixels: the unit of writing is one scene x one chunk."""
+CHUNK = 512
+"""Side of a spatial chunk in pixels: the unit of writing is one scene x one chunk.
+
+A chunk costs about a millisecond to fetch and to hand to its codecs whatever its size, so four of
+256 pixels are read at half of the speed of one of 512."""
 
 _COORDS_CHUNK = 1024
 

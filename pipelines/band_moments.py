@@ -11,7 +11,7 @@ import numpy as np
 
 from cube.errors import PlanError
 from cube.patches import paint
-from pipelines.blocks import TILE
+from cube.timeline import CHUNK
 from pipelines.planes import Reader, Source
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def _strips(plan: SamplePlan) -> Iterator[tuple[int, np.ndarray]]:
     looks = looks[np.argsort(looks[:, 1], kind="stable")]
     for date in np.split(looks, np.flatnonzero(np.diff(looks[:, 1])) + 1) if len(looks) else ():
         corners = plan.places[date[:, 0]]
-        for strip in np.unique(corners[:, 0] // TILE):
-            yield int(date[0, 1]), corners[corners[:, 0] // TILE == strip]
+        for strip in np.unique(corners[:, 0] // CHUNK):
+            yield int(date[0, 1]), corners[corners[:, 0] // CHUNK == strip]
 
 
 def _strip(reader: Reader, plan: SamplePlan, time: int, corners: np.ndarray) -> Moments:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cube.errors import PlanError
+from cube.timeline import CHUNK
 
 if TYPE_CHECKING:
     from cube.sample_plan import SamplePlan
     from cube.splits import Part
 
 TILE = 256
-"""Side of the cube's chunks, pixels; tiles are whole multiples of it."""
+"""Side of the smallest tiles, pixels; others are whole multiples of it."""
 
 _TILES = (1, 2, 4, 8)
 _RUNS = (1, 2, 4, 8, 16, 32)
@@ -169,12 +170,14 @@ def _least_excess(plans: Sequence[SamplePlan], memory: float) -> tuple[Shape, fl
 
 
 def _excess_of_tile(plan: SamplePlan, tile: int) -> float:
-    """Chunks decoded for a tile in proportion to the chunks that it is."""
+    """Chunks decoded for a tile in proportion to the chunks that it is, on average."""
+    first = np.arange(0, max(tile, CHUNK), tile)
     excess = 1.0
     for side in plan.shape:
-        there = -(-side // TILE)
-        inside = min(tile // TILE, there)
-        excess *= min(-(-(tile + plan.patch - 1) // TILE), there) / inside
+        there = -(-side // CHUNK)
+        last = first + tile + plan.patch - 2
+        touched = np.minimum(last // CHUNK - first // CHUNK + 1, there)
+        excess *= float(touched.mean()) / min(tile / CHUNK, there)
     return excess
 
 

@@ -76,6 +76,7 @@ def stored(dataset: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> xr.
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several tiles a date, although the region is small."""
     monkeypatch.setattr("pipelines.blocks.TILE", 16)
+    monkeypatch.setattr("pipelines.blocks.CHUNK", 16)
 
 
 def found(x: np.ndarray) -> tuple[int, int, int]:

@@ -72,6 +72,7 @@ def two() -> Source:
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.blocks.TILE", 16)
+    monkeypatch.setattr("pipelines.blocks.CHUNK", 16)
 
 
 def truth(source: Source, place: int, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
