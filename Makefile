@@ -9,6 +9,8 @@ PYENVS := $(shell pyenv versions --bare 2>/dev/null | paste -sd:)
 RUN := .venv/bin/
 DEMO ?= demo
 BENCH ?= bench
+STUDY ?= study
+DATA ?= ../shared/data
 PYTHON_VERSION ?= 3.12
 
 help: ## List the targets.
@@ -45,6 +47,26 @@ bench: .venv/.ready ## Measure ingest, selections, streams, inference and sharpe
 	$(RUN)python benchmarks/predict.py
 	$(RUN)python benchmarks/sharpen.py
 
+study: .venv/.ready ## The rock-and-soil study on real pixels; writes docs/results.md.
+	$(RUN)thermocube study regions $(DATA) $(STUDY)
+	for r in puertollano santa; do $(RUN)thermocube ingest $(STUDY)/$$r.toml && \
+	  $(RUN)thermocube study classify $(STUDY)/$$r.toml $(STUDY)/classify-$$r.json && \
+	  $(RUN)thermocube study signatures $(STUDY)/$$r.toml $(STUDY)/signatures-$$r.json && \
+	  $(RUN)thermocube study baselines $(STUDY)/$$r.toml $(STUDY)/baselines-$$r.json || exit 1; done
+	$(RUN)thermocube study classify $(STUDY)/puertollano.toml \
+	  $(STUDY)/classify-puertollano-layers.json --layers $(DATA)/thesis_puertollano.nc
+	$(RUN)thermocube study transfer $(STUDY)/puertollano.toml $(STUDY)/santa.toml \
+	  $(STUDY)/transfer-to-santa.json
+	$(RUN)thermocube study transfer $(STUDY)/santa.toml $(STUDY)/puertollano.toml \
+	  $(STUDY)/transfer-to-puertollano.json
+	for n in puertollano puertollano-layers; do $(RUN)thermocube study confidence \
+	  $(STUDY)/classify-$$n.npz $(STUDY)/confidence-$$n.json \
+	  --layers $(DATA)/thesis_puertollano.nc || exit 1; done
+	$(RUN)thermocube study confidence $(STUDY)/classify-santa.npz $(STUDY)/confidence-santa.json
+	$(RUN)thermocube study grids $(DATA)/thesis_santa.nc $(STUDY)/grids-santa.json
+	$(RUN)thermocube study page $(STUDY) docs/results.md
+	mkdir -p docs/results && cp $(STUDY)/*.json docs/results/
+
 lint: .venv/.ready ## Check style and formatting.
 	$(RUN)ruff check .
 	$(RUN)ruff format --check .
@@ -60,4 +82,4 @@ lock: $(filter .uv/bin/uv,$(UV)) ## Resolve the environment anew.
 clean: ## Remove what was built; cubes and models of your own stay.
 	rm -rf .venv .uv .hypothesis .mypy_cache .ruff_cache demo
 
-.PHONY: help setup demo test test-slow soak bench lint types lock clean
+.PHONY: help setup demo test test-slow soak bench study lint types lock clean

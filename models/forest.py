@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Kind = Literal["forest", "extra", "boosting", "linear"]
 
 QUANTILES = (0.1, 0.5, 0.9)
 SCALES = (2.0, 5.0)
+SHRINKAGE = 0.1
+"""Of the covariance of a linear classifier towards its diagonal."""
 TRUNCATE = 2.0
 """Where the Gaussian window of a scale ends, in standard deviations."""
 
@@ -112,7 +115,7 @@ def receptive_field(scales: Sequence[float] = SCALES) -> int:
 
 @dataclass(frozen=True)
 class PixelClassifier:
-    """A tree ensemble of scikit-learn over pixels."""
+    """A classifier of scikit-learn over pixels."""
 
     estimator: Any
     classes: int
@@ -126,7 +129,7 @@ class PixelClassifier:
         weight: npt.ArrayLike | None = None,
         *,
         classes: int = 14,
-        kind: Literal["forest", "boosting"] = "forest",
+        kind: Kind = "forest",
         balance: float = 0.5,
         trees: int = 300,
         leaf: int = 5,
@@ -146,8 +149,10 @@ class PixelClassifier:
         classes
             Number of classes, class 0 included.
         kind
-            ``forest`` (Breiman 2001) or ``boosting`` (histogram gradient boosting, as LightGBM,
-            Ke et al. 2017).
+            ``forest`` (Breiman 2001); ``extra``, extremely randomised trees (Geurts et al. 2006);
+            ``boosting`` (histogram gradient boosting, as LightGBM, Ke et al. 2017); or
+            ``linear``, discriminant analysis with a shrunk covariance, for which missing
+            features are set to their median, and which takes no `weight` but 0 and no `balance`.
         balance
             Exponent of the inverse class frequency that a pixel counts by: 0 leaves the
             frequencies (best OA), 1 makes all classes count the same (best recall of rare ones).
@@ -159,8 +164,6 @@ class PixelClassifier:
         ValueError
             If fewer than two classes are left to tell apart.
         """
-        from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-
         table = np.asarray(features, np.float32)
         codes = np.asarray(labels)
         weights = np.where(codes > 0, 1.0 if weight is None else weight, 0.0)
@@ -171,15 +174,11 @@ class PixelClassifier:
             raise ValueError(
                 f"the training pixels have {present.size} classes; a classifier needs 2 or more"
             )
+        estimator = _estimator(kind, trees, leaf, seed, jobs)
+        if kind == "linear":
+            spread = np.bincount(member)[member] > 1  # one pixel has no covariance
+            return cls(estimator.fit(x[spread], y[spread]), classes)
         w = w * np.bincount(member, w)[member] ** -balance
-        if kind == "forest":
-            estimator: Any = RandomForestClassifier(
-                trees, min_samples_leaf=leaf, random_state=seed, n_jobs=jobs
-            )
-        else:
-            estimator = HistGradientBoostingClassifier(
-                max_iter=trees, min_samples_leaf=leaf, random_state=seed, early_stopping=False
-            )
         return cls(estimator.fit(x, y, sample_weight=w / w.mean()), classes)
 
     def predict_proba(self, features: npt.ArrayLike) -> Floats:
@@ -205,3 +204,29 @@ class PixelClassifier:
             columns = np.asarray(self.estimator.classes_, np.intp)
             found[np.ix_(there, columns)] = self.estimator.predict_proba(rows[there])
         return found.reshape(*table.shape[:-1], self.classes)
+
+
+def _estimator(kind: Kind, trees: int, leaf: int, seed: int, jobs: int) -> Any:
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.ensemble import (
+        ExtraTreesClassifier,
+        HistGradientBoostingClassifier,
+        RandomForestClassifier,
+    )
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if kind == "linear":
+        discriminant = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
+        return make_pipeline(
+            SimpleImputer(strategy="median", keep_empty_features=True),
+            StandardScaler(),
+            discriminant,
+        )
+    if kind == "boosting":
+        return HistGradientBoostingClassifier(
+            max_iter=trees, min_samples_leaf=leaf, random_state=seed, early_stopping=False
+        )
+    ensemble = RandomForestClassifier if kind == "forest" else ExtraTreesClassifier
+    return ensemble(trees, min_samples_leaf=leaf, random_state=seed, n_jobs=jobs)

@@ -75,6 +75,9 @@ class NetcdfSource(SourceSettings):
     dims: Dims = Dims()
     placement: Placement | None = None
     """By default the file's own CF grid mapping with its x and y coordinates."""
+    where: dict[str, int] = Field(default_factory=dict)
+    """Only the time steps at which these variables have these values: of a file with images of
+    several grids, those of one. Such a file takes a source with a `placement` for each grid."""
     flags: FlagVariable | None = None
     """Without it pixels are flagged ``unscreened``: only fill and range are checked."""
 
@@ -162,7 +165,7 @@ class NetcdfSource(SourceSettings):
             expected = {self.variable: plane | {dims.band}}
         if self.flags:
             expected[self.flags.variable] = plane
-        expected[self.time or dims.time] = {dims.time}
+        expected |= {name: {dims.time} for name in (self.time or dims.time, *self.where)}
         for name, wanted in expected.items():
             self._require(name in dataset.variables, file, f"has no variable {name!r}", dataset)
             found = set(dataset[name].dims)
@@ -190,8 +193,12 @@ class NetcdfSource(SourceSettings):
     def _steps(self, dataset: xr.Dataset, file: Path) -> list[Granule]:
         times = dataset[self.time or self.dims.time].values
         size = file.stat().st_size // max(len(times), 1)
+        wanted = np.ones(len(times), bool)
+        for name, value in self.where.items():
+            wanted &= dataset[name].values == value
         steps = []
-        for index, value in enumerate(times):
+        for index in np.flatnonzero(wanted).tolist():
+            value = times[index]
             extra = {"index": index, "size": size}
             if np.isnat(value):
                 defect = f"no acquisition time: step {index} of {file.name} is NaT"

@@ -262,6 +262,24 @@ def test_irregular_coordinates_are_refused(tmp_path: Path) -> None:
         source(tmp_path / "cube.nc", placement=None).search(box(7, 5), EVER)
 
 
+def test_images_of_several_grids_are_told_apart_by_a_variable(tmp_path: Path) -> None:
+    """Defect 4: each grid is a source with a place of its own."""
+    file = cube()
+    file["grid_id"] = "time", np.array([0, 1, 0])
+    file.to_netcdf(tmp_path / "cube.nc", engine="h5netcdf")
+    first = source(tmp_path / "cube.nc", where={"grid_id": 0})
+    there = PLACE | {"upper_left": [LEFT + 3 * STEP, TOP]}
+    second = source(tmp_path / "cube.nc", where={"grid_id": 1}, placement=there)
+
+    assert [step.extra["index"] for step in first.search(box(7, 5), EVER)] == [0, 2]
+    assert [step.extra["index"] for step in second.search(box(7, 5), EVER)] == [1]
+    reading = read(second, box(7, 5))
+    np.testing.assert_allclose(reading.imagery[0, :, 3:], lst()[1][:, :2], rtol=1e-6)
+    assert np.isnan(reading.imagery[:, :, :3]).all()
+    with pytest.raises(SourceError, match="has no variable 'zone'"):
+        source(tmp_path / "cube.nc", where={"zone": 0}).search(box(7, 5), EVER)
+
+
 def test_part_of_another_alignment_is_interpolated(tmp_path: Path) -> None:
     cube().to_netcdf(tmp_path / "cube.nc", engine="h5netcdf")
     half = box(4, 3, LEFT + 1.5 * STEP, TOP - STEP)
