@@ -11,6 +11,8 @@ DEMO ?= demo
 BENCH ?= bench
 STUDY ?= study
 DATA ?= ../shared/data
+SHARPENING ?= sharpening
+PAIRS ?= $(DATA)/modis_aster_pairs.nc
 PYTHON_VERSION ?= 3.12
 
 help: ## List the targets.
@@ -67,6 +69,14 @@ study: .venv/.ready ## The rock-and-soil study on real pixels; writes docs/resul
 	$(RUN)thermocube study page $(STUDY) docs/results.md
 	mkdir -p docs/results && cp $(STUDY)/*.json docs/results/
 
+sharpening: .venv/.ready ## Train, choose and score slope_net on PAIRS; tables in sharpening/.
+	$(RUN)thermocube sharpen train slope_net $(PAIRS) --out $(SHARPENING)/models/slope_net \
+	  --folds 5 --seed 1
+	$(RUN)thermocube sharpen held-out $(PAIRS) --out $(SHARPENING)/held-out \
+	  --model $(SHARPENING)/models/slope_net --mean local_slope+slope_net
+	$(RUN)thermocube sharpen evaluate $(PAIRS) --out $(SHARPENING)/evaluate \
+	  --model $(SHARPENING)/models/slope_net
+
 lint: .venv/.ready ## Check style and formatting.
 	$(RUN)ruff check .
 	$(RUN)ruff format --check .
@@ -82,4 +92,4 @@ lock: $(filter .uv/bin/uv,$(UV)) ## Resolve the environment anew.
 clean: ## Remove what was built; cubes and models of your own stay.
 	rm -rf .venv .uv .hypothesis .mypy_cache .ruff_cache demo
 
-.PHONY: help setup demo test test-slow soak bench study lint types lock clean
+.PHONY: help setup demo test test-slow soak bench study sharpening lint types lock clean

@@ -11,6 +11,7 @@
     │   ├── CubeNotFoundError (FileNotFoundError)
     │   └── CubeLockedError
     ├── SelectionError       (ValueError)    a selection asks for what is not there
+    │   └── PairsError                       a file of image pairs or patches to sharpen
     ├── LabelError           (ValueError)    the label map
     ├── PlanError            (ValueError)    a sample plan that must not exist
     └── ModelError           (ValueError)    a model folder or a network that does not fit
@@ -94,6 +95,12 @@ class SelectionError(ThermocubeError, ValueError):
     """A selection names a modality, band, season or date that is not there."""
 
     kind = "selection"
+
+
+class PairsError(SelectionError):
+    """A file of image pairs or patches cannot be read, or lacks what is asked of it."""
+
+    kind = "pairs"
 
 
 class LabelError(ThermocubeError, ValueError):

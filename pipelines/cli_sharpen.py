@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.console import EXIT_WITH_FAILURES, emit, progress
+from pipelines import cli_sharpen_run
+from pipelines.console import EXIT_WITH_FAILURES, emit, epoch_line, progress
 
 if TYPE_CHECKING:
     from pipelines.sharpen import Comparison
     from pipelines.sharpen_protocol import Protocol
+    from pipelines.sharpen_variants import Catalogue
 
+Models = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder of a trained method; repeat as needed.", metavar="FOLDER"),
+]
 app = typer.Typer(help="Sharpen LST by a finer companion image.", no_args_is_help=True)
 
 
@@ -43,6 +49,7 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Only this method; repeat as needed.", metavar="NAME"),
     ] = None,
+    model: Models = None,
     pair: Annotated[
         list[int] | None, typer.Option(help="Only the pair of this id; repeat as needed.")
     ] = None,
@@ -61,19 +68,23 @@ def evaluate(
     Example: thermocube sharpen evaluate pairs.nc --out results/sharpening
 
     A few methods only: --method bicubic --method local_slope --protocol registered
+
+    A trained one, and its mean with another: --model models/sc_unet
+    --method sc_unet --method local_slope+sc_unet
     """
-    _require_known(method)
+    _require_known(method, model)
     from pipelines.sharpen import compare
     from pipelines.sharpen_protocol import Protocol
 
     protocols = tuple(Protocol) if protocol is Judge.BOTH else (Protocol(protocol.value),)
-    _require_scored(method, protocols)
+    _require_scored(method, model, protocols)
     with progress("sharpen", quiet=json) as tell:
         result = compare(
             pairs,
             out,
             protocols=protocols,
             methods=method,
+            models=model or (),
             pairs=pair,
             figures=figures,
             overwrite=overwrite,
@@ -84,21 +95,146 @@ def evaluate(
         raise typer.Exit(EXIT_WITH_FAILURES)
 
 
-def _require_known(methods: list[str] | None) -> None:
-    from pipelines.sharpen_variants import names
+@app.command()
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="sif_sr1, sif_sr2, sc_unet, mr_unet, slope_net, or a TOML file.", metavar="RECIPE"
+        ),
+    ],
+    pairs: Annotated[
+        Path, typer.Argument(help="Pairs, of which MODIS is read.", metavar="PAIRS.nc")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for networks.", metavar="FOLDER")],
+    folds: Annotated[int, typer.Option(min=1, help="1 keeps no place out.")] = 5,
+    fold: Annotated[list[int] | None, typer.Option(min=0, help="Only this fold.")] = None,
+    patches: Annotated[
+        Path | None, typer.Option(help="Day patches to learn from too.", metavar="PATCHES.nc")
+    ] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="Draw so many patches.")] = None,
+    seed: Annotated[int, typer.Option(help="Of folds, weights and augmentation.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace networks of other settings.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to stdout.")
+    ] = False,
+) -> None:
+    """Train a network without ASTER, one for each fold of places.
 
-    unknown = sorted(set(methods or ()) - set(names()))
+    Stopped and started again it goes on after the last whole epoch.
+
+    Example: thermocube sharpen train slope_net pairs.nc --out models/slope_net --folds 3
+    """
+    from pipelines.superres_folder import recipe_of
+    from pipelines.superres_train import train as run
+
+    found = recipe_of(recipe)
+    with progress("train", quiet=json) as tell:
+
+        def told(number: int, epoch: int, row: dict[str, float]) -> None:
+            tell(epoch, found.epochs, f"fold {number}: {epoch_line(row)}")
+
+        trained = run(
+            found,
+            pairs,
+            out,
+            patches=patches,
+            most_patches=most,
+            count=folds,
+            only=fold,
+            seed=seed,
+            overwrite=overwrite,
+            on_epoch=told,
+        )
+    done = trained.settings["folds"] if trained is not None else []
+    told_of = ("left_out", "scenes", "best_epoch", "seconds")
+    document = {
+        "folder": str(out),
+        "complete": trained is not None,
+        "folds": [{key: one[key] for key in told_of} for one in done],
+    }
+    lines = [
+        f"fold {number}: best epoch {one['best_epoch']} of {len(one['logs'])}, "
+        f"{one['seconds']:.0f} s, {len(one['left_out'])} places left out"
+        for number, one in enumerate(done, start=1)
+    ]
+    emit(document, *(lines or ["some folds are lacking yet"]), json=json)
+
+
+@app.command("held-out")
+def held_out(
+    pairs: Annotated[
+        Path, typer.Argument(help="Pairs, of which MODIS is read.", metavar="PAIRS.nc")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for rows and table.", metavar="FOLDER")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this candidate; repeat as needed.", metavar="NAME"),
+    ] = None,
+    model: Models = None,
+    mean: Annotated[
+        list[str] | None,
+        typer.Option(help="Judge this mean of methods too, as A+B.", metavar="A+B"),
+    ] = None,
+    patches: Annotated[
+        Path | None, typer.Option(help="Patches, day and night.", metavar="PATCHES.nc")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="Draw so many patches.")] = 200,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to stdout.")
+    ] = False,
+) -> None:
+    """Choose a method without ASTER: restore MODIS at 1 km from 4 km.
+
+    Example: thermocube sharpen held-out pairs.nc --out results/held-out --model models/sc_unet
+    """
+    from rich.text import Text
+
+    from pipelines.sharpen_choice import choose
+
+    with progress("held out", quiet=json) as tell:
+        choice = choose(
+            pairs,
+            out,
+            methods=method,
+            models=model or (),
+            mixtures=mean or (),
+            patches=patches,
+            most=most,
+            progress=tell,
+        )
+    # As it is: rich would take what stands in brackets for its own markup.
+    emit(choice.to_dict(), Text(choice.markdown(most=10)), json=json)
+
+
+app.command()(cli_sharpen_run.run)
+
+
+def _catalogue(models: list[Path] | None) -> Catalogue:
+    from pipelines.sharpen_variants import Catalogue
+    from pipelines.superres_folder import Trained
+
+    return Catalogue([Trained.load(folder) for folder in models or ()])
+
+
+def _require_known(methods: list[str] | None, models: list[Path] | None) -> None:
+    catalogue = _catalogue(models)
+    unknown = [name for name in methods or () if catalogue.get(name) is None]
     if unknown:
         raise typer.BadParameter(
-            f"no method is called {', '.join(unknown)}; there are {', '.join(names())}"
+            f"no method is called {', '.join(unknown)}; there are {', '.join(catalogue.names())}, "
+            "and means of them such as local_slope+dms"
         )
 
 
-def _require_scored(methods: list[str] | None, protocols: tuple[Protocol, ...]) -> None:
+def _require_scored(
+    methods: list[str] | None, models: list[Path] | None, protocols: tuple[Protocol, ...]
+) -> None:
     """A registered variant is a method of its own under the paper's protocol only."""
-    from pipelines.sharpen_variants import chosen
-
-    if methods and not any(chosen(protocol, methods) for protocol in protocols):
+    catalogue = _catalogue(models)
+    if methods and not any(catalogue.chosen(protocol, methods) for protocol in protocols):
         raise typer.BadParameter(
             f"{', '.join(methods)}: under the registered protocol every method is registered; "
             "give its name without '-registered'"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cube.errors import SelectionError
+from cube.errors import PairsError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,12 +36,6 @@ FIELDS = (
     "paper_ok",
     "location_group",
 )
-
-
-class PairsError(SelectionError):
-    """A pairs file that cannot be read, or a pair that is not in it."""
-
-    kind = "pairs"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

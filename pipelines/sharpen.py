@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pipelines.pairs import SCALE, Pair, read_pairs
 from pipelines.sharpen_protocol import Frame, Protocol, Score, inputs_of, scores
 from pipelines.sharpen_rows import Rows
 from pipelines.sharpen_table import Table, table
-from pipelines.sharpen_variants import Variant, chosen
+from pipelines.sharpen_variants import Catalogue, Variant
 
 Progress = Callable[[int, int, str], None]
 """Called with rows done, rows in all, and what was done last."""
@@ -57,6 +57,7 @@ def compare(
     *,
     protocols: Sequence[Protocol] = tuple(Protocol),
     methods: Sequence[str] | None = None,
+    models: Sequence[str | Path] = (),
     pairs: Sequence[int] | None = None,
     figures: int = 3,
     overwrite: bool = False,
@@ -78,7 +79,10 @@ def compare(
     protocols
         By which maps are made and judged.
     methods
-        Names of `pipelines.sharpen_variants.names`; None for all.
+        Names of `pipelines.sharpen_variants.Catalogue`; None for all.
+    models
+        Folders of trained methods (`pipelines.superres_train.train`), each known by its name.
+        A pair is sharpened by networks that have not learnt from its place.
     pairs
         Their ids; None for all.
     figures
@@ -98,7 +102,7 @@ def compare(
     PairsError
         If the file is no pairs file or lacks a pair.
     ModelError
-        If no row could be made.
+        If no row could be made, a folder is no trained method, or there is no such method.
     StoreError
         If the folder cannot be written or holds rows that were made otherwise.
     """
@@ -106,7 +110,7 @@ def compare(
 
     given = read_pairs(pairs_file, pairs)
     result = Comparison(Path(folder))
-    asked = {protocol: chosen(protocol, methods) for protocol in protocols}
+    asked = _asked(protocols, methods, models)
     settings = {"pairs": _file_digest(Path(pairs_file)), "code": _code_digest()}
     with Rows.at(result.folder, settings, overwrite=overwrite) as rows:
         _fill(rows, given, asked, result, progress)
@@ -121,6 +125,25 @@ def compare(
     }
     write_all(result, wanted, given, asked, figures)
     return result
+
+
+def _asked(
+    protocols: Sequence[Protocol], methods: Sequence[str] | None, models: Sequence[str | Path]
+) -> dict[Protocol, dict[str, Variant]]:
+    """The variants that are wanted, by protocol."""
+    if models:
+        from pipelines.superres_folder import Trained
+
+        catalogue = Catalogue([Trained.load(model) for model in models])
+    else:
+        catalogue = Catalogue()
+    unknown = [name for name in methods or () if catalogue.get(name) is None]
+    if unknown:
+        raise ModelError(
+            f"no method is called {', '.join(unknown)}; there are {', '.join(catalogue.names())}, "
+            "and means of them such as local_slope+dms"
+        )
+    return {protocol: catalogue.chosen(protocol, methods) for protocol in protocols}
 
 
 def _fill(
@@ -138,7 +161,7 @@ def _fill(
             lacking = {
                 name: variant
                 for name, variant in known.items()
-                if (str(protocol), pair.id, name) not in rows
+                if (str(protocol), pair.id, variant.key) not in rows
             }
             result.resumed += len(known) - len(lacking)
             done += len(known) - len(lacking)
@@ -173,15 +196,20 @@ def _rows_of(frame: Frame, known: Mapping[str, Variant]) -> Iterator[tuple[str, 
         metrics = scores(truth, frame.image(fine), smooth)
         metrics["consistency_box"] = variant.misfit(fine, given)
         metrics["consistency_psf"] = variant.misfit(fine, given, SENSOR)
-        yield name, Score(frame.pair.id, name, frame.protocol, metrics)
+        yield name, Score(frame.pair.id, variant.key, frame.protocol, metrics)
 
 
 def _wanted(
     rows: Rows, protocol: Protocol, known: Mapping[str, Variant], pairs: Sequence[Pair]
 ) -> list[Score]:
     """Rows of the methods and pairs asked for, in the order they were asked for."""
-    keys = ((str(protocol), pair.id, name) for pair in pairs for name in known)
-    return [score for key in keys if (score := rows.get(key)) is not None]
+    keys = (
+        (name, (str(protocol), pair.id, variant.key))
+        for pair in pairs
+        for name, variant in known.items()
+    )
+    found = ((name, rows.get(key)) for name, key in keys)
+    return [replace(score, method=name) for name, score in found if score is not None]
 
 
 def _file_digest(path: Path) -> str:
@@ -195,7 +223,8 @@ def _code_digest() -> str:
     import models
 
     root = Path(models.__path__[0])
-    files = [*root.glob("sharpening/*.py"), *root.glob("image_metrics/*.py")]
+    folders = ("sharpening", "image_metrics", "superres")
+    files = [file for folder in folders for file in root.glob(f"{folder}/*.py")]
     files += [Path(__file__).with_name(f"{name}.py") for name in _SOURCES]
     parts = sorted((file.name, file.read_bytes()) for file in files)
     return hashlib.sha256(repr(parts).encode()).hexdigest()

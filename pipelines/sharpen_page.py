@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DPI = 110
 OURS = "local_slope"
+MOST_SHOWN = 7
 Asked = Mapping[Protocol, Mapping[str, "Variant"]]
 
 PAGE = """\
@@ -124,8 +125,19 @@ def _figures(
         if number and {OURS, REFERENCE} <= set(known) and drawable:
             measured = Usefulness.measure(drawable, protocol, known[OURS], known[REFERENCE])
             yield f"usefulness-{protocol}", usefulness(measured)
+        shown = _shown(known, scores[protocol])
         for pair in _spread(drawable, number):
-            yield f"pair-{pair.id:03d}-{protocol}", pair_page(Frame.of(pair, protocol), known)
+            yield f"pair-{pair.id:03d}-{protocol}", pair_page(Frame.of(pair, protocol), shown)
+
+
+def _shown(known: Mapping[str, Variant], scores: Sequence[Score]) -> dict[str, Variant]:
+    """As many methods as a page can hold: the yardstick, and those of least mean RMSE."""
+    errors: dict[str, list[float]] = {}
+    for score in scores:
+        errors.setdefault(score.method, []).append(score.metrics["rmse"])
+    ranked = sorted(known, key=lambda name: float(np.mean(errors.get(name, np.inf))))
+    kept = set(dict.fromkeys([REFERENCE, *ranked][:MOST_SHOWN]))
+    return {name: variant for name, variant in known.items() if name in kept}
 
 
 def _spread(pairs: Sequence[Pair], number: int) -> list[Pair]:

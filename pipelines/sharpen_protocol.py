@@ -47,6 +47,8 @@ class Inputs(NamedTuple):
     """(4 y, 4 x) at 250 m, taken to lie on the LST's fine grid."""
     offset: tuple[int, int]
     """Where it really lies, for the one published method that heeds it; (0, 0) if registered."""
+    location: int | None = None
+    """Of the pair: a network that has learnt from it is not asked."""
 
 
 Method = Callable[[Inputs], Array]
@@ -56,8 +58,8 @@ Method = Callable[[Inputs], Array]
 def inputs_of(pair: Pair, protocol: Protocol) -> Inputs:
     """The images of a pair as a protocol hands them to a method."""
     if protocol is Protocol.PAPER:
-        return Inputs(pair.lst, pair.ndvi, pair.offset)
-    return Inputs(pair.lst, pair.registered_ndvi(), (0, 0))
+        return Inputs(pair.lst, pair.ndvi, pair.offset, pair.location)
+    return Inputs(pair.lst, pair.registered_ndvi(), (0, 0), pair.location)
 
 
 def registered(method: Method) -> Method:
@@ -69,7 +71,7 @@ def registered(method: Method) -> Method:
 
     def moved(inputs: Inputs) -> Array:
         offset = inputs.offset
-        fine = method(Inputs(inputs.lst, shifted(inputs.ndvi, offset), (0, 0)))
+        fine = method(inputs._replace(ndvi=shifted(inputs.ndvi, offset), offset=(0, 0)))
         return shifted(fine, (-offset[0], -offset[1]))
 
     return moved

@@ -1,11 +1,11 @@
-"""The methods that the table of sharpening compares, as published and as corrected."""
+"""The methods that the table of sharpening compares: as published, as corrected, and trained."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +13,13 @@ from models.sharpening import METHODS, Degradation, aatprk, atprk, consistency, 
 from models.sharpening.methods import Sharpener
 from pipelines.pairs import Array, shifted
 from pipelines.sharpen_protocol import Inputs, Method, Protocol, registered
+from pipelines.sharpen_slopes import SLOPES
 
+if TYPE_CHECKING:
+    from pipelines.superres_folder import Trained
+
+REGISTERED = "-registered"
+"""Ending of the names of methods that bring NDVI to its true place first."""
 RIM = 2
 """Coarse pixels at the border that registration leaves without their whole surroundings."""
 
@@ -28,6 +34,13 @@ class Variant:
     method: Method
     registered: bool = False
     """Whether it brings NDVI to its true place first, also under the paper's protocol."""
+    digest: str = ""
+    """Of the trained networks in it."""
+
+    @property
+    def key(self) -> str:
+        """What its rows are kept under: another network of the same name has other rows."""
+        return f"{self.name}@{self.digest}" if self.digest else self.name
 
     def make(self, inputs: Inputs) -> Array:
         """The fine map (4 y, 4 x), kelvin, on the grid of the NDVI as the protocol takes it."""
@@ -53,23 +66,70 @@ class Variant:
         return consistency(fine, coarse, degradation).rmse
 
 
-def variants(protocol: Protocol) -> Mapping[str, Variant]:
-    """Every variant by its name; those that a protocol makes equal to another are left out."""
-    known = {variant.name: variant for variant in _ALL}
-    if protocol is Protocol.REGISTERED:
-        known = {name: variant for name, variant in known.items() if not variant.registered}
-    return MappingProxyType(known)
+class Catalogue:
+    """Every variant that can be asked for: those built in, trained ones, and means of others."""
+
+    def __init__(self, models: Sequence[Trained] = ()) -> None:
+        built_in = [*_ALL, *(_variant_of(model) for model in models)]
+        self._known = {variant.name: variant for variant in built_in}
+        for model in models:
+            self._add_registered(model.name)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all but the means."""
+        return tuple(self._known)
+
+    def get(self, name: str) -> Variant | None:
+        """The variant of a name; ``a+b`` is the mean of the maps of `a` and `b`."""
+        if name in self._known:
+            return self._known[name]
+        if name in SLOPES:
+            method = partial(METHODS["local_slope"], **SLOPES[name])
+            return Variant(name, "ours, with these settings", _plain(method))
+        if name.endswith(REGISTERED):
+            plain = self.get(name.removesuffix(REGISTERED))
+            return plain and _registered(plain)
+        parts = name.split("+") if "+" in name else []
+        found = [part for part in map(self.get, parts) if part is not None and not part.registered]
+        return _mean(name, found) if len(found) == len(parts) > 1 else None
+
+    def chosen(self, protocol: Protocol, wanted: Sequence[str] | None) -> dict[str, Variant]:
+        """The variants of these names, all for None, but those equal to another by a protocol."""
+        found = {name: self.get(name) for name in wanted or self._known}
+        return {
+            name: variant
+            for name, variant in found.items()
+            if variant is not None and not (variant.registered and protocol is Protocol.REGISTERED)
+        }
+
+    def _add_registered(self, name: str) -> None:
+        variant = _registered(self._known[name])
+        self._known[variant.name] = variant
 
 
 def names() -> tuple[str, ...]:
-    """Names of all variants, in the order of the table."""
+    """Names of the built-in variants, in the order of the table."""
     return tuple(variant.name for variant in _ALL)
 
 
-def chosen(protocol: Protocol, wanted: Sequence[str] | None) -> Mapping[str, Variant]:
-    """The variants of these names that a protocol has; all for None."""
-    known = variants(protocol)
-    return {name: known[name] for name in wanted or known if name in known}
+def _variant_of(model: Trained) -> Variant:
+    def method(inputs: Inputs) -> Array:
+        return model.sharpen(inputs.lst, inputs.ndvi, location=inputs.location)
+
+    return Variant(model.name, "trained without ASTER", method, digest=model.digest[:12])
+
+
+def _registered(variant: Variant) -> Variant:
+    return replace(variant, name=variant.name + REGISTERED, registered=True)
+
+
+def _mean(name: str, parts: Sequence[Variant]) -> Variant:
+    def method(inputs: Inputs) -> Array:
+        mean: Array = np.mean([part.method(inputs) for part in parts], axis=0)
+        return mean
+
+    digests = [part.digest for part in parts if part.digest]
+    return Variant(name, "mean of their maps", method, digest="-".join(digests))
 
 
 def _plain(sharpener: Sharpener) -> Method:

@@ -8,14 +8,16 @@ from models.sharpening.consistency import ConsistencyError, consistency, enforce
 from models.sharpening.degradation import Degradation
 from models.sharpening.interpolation import bicubic, bilinear, nearest
 from models.sharpening.kriging import Variogram, aatprk, atprk
-from models.sharpening.local_slope import Response, local_slope
+from models.sharpening.local_slope import Curve, Response, local_slope
 from models.sharpening.methods import METHODS, Sharpened, sharpen
+from models.sharpening.noise import neighbour_correlation, sensor_noise, unexplained
 from models.sharpening.regression import Line, LocalLines, tsharp
 from models.sharpening.trees import Forest, dms
 
 __all__ = [
     "METHODS",
     "ConsistencyError",
+    "Curve",
     "Degradation",
     "Forest",
     "Line",
@@ -32,6 +34,9 @@ __all__ = [
     "enforce",
     "local_slope",
     "nearest",
+    "neighbour_correlation",
+    "sensor_noise",
     "sharpen",
     "tsharp",
+    "unexplained",
 ]

@@ -7,16 +7,18 @@ MODIS alone:
   on it, and its finest detail is damped to the resolution of the map that is wanted.
 * LST answers to NDVI along one cubic curve for the scene, scaled in each window: held-out LST at
   1 km is better restored from 4 km than with straight lines.
-* What NDVI does not explain is spread through the point spread function, not interpolated. Over
-  the public MODIS and ASTER pairs its correlation from one MODIS pixel to the next is 0.31, below
-  the 0.37 that the point spread function alone gives to white noise: it holds no finer detail.
-  (Held-out reconstruction from 4 km cannot tell: averaging to 4 km takes the noise away.)
+* What NDVI does not explain is spread through the point spread function, not interpolated. From
+  one MODIS pixel to the next it is less correlated than the point spread function alone makes
+  white noise: it holds no finer detail, but noise of MODIS's own
+  (`models.sharpening.noise.sensor_noise`). With that noise, held-out reconstruction from 4 km
+  prefers spreading; without it, interpolation, for averaging to 4 km takes the noise away.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,7 @@ degrades ASTER with, and all that NDVI's finest detail may contribute."""
 RIDGE = 0.1
 """Weight of the whole image's slope in each window, as a share of the image's variance."""
 DEGREE = 3
+Residual = Literal["spread", "interpolated"]
 LEAST_SAMPLES = 30
 """Coarse pixels below which a curve would be fitted to noise; a line is taken instead."""
 
@@ -48,7 +51,7 @@ class Curve:
     high: float
 
     @classmethod
-    def fit(cls, lst: Array, ndvi: Array) -> Self:
+    def fit(cls, lst: Array, ndvi: Array, degree: int = DEGREE) -> Self:
         """Least squares over coarse pixels (y, x) that have both.
 
         Raises
@@ -63,7 +66,7 @@ class Curve:
         low, high = (float(value) for value in np.percentile(x, (1, 99)))
         if len(x) < LEAST_SAMPLES or high - low < 1e-6:
             return cls((float(line.at(x).mean()), line.slope), centre, low, high)
-        powers = (x - centre)[:, None] ** np.arange(DEGREE + 1)
+        powers = (x - centre)[:, None] ** np.arange(degree + 1)
         found = np.linalg.lstsq(powers, y, rcond=None)[0]
         return cls(tuple(found.tolist()), centre, low, high)
 
@@ -86,8 +89,23 @@ class Response:
     """Of those values, kelvin squared."""
 
     @classmethod
-    def fit(cls, lst: npt.ArrayLike, ndvi: npt.ArrayLike, degradation: Degradation) -> Self:
+    def fit(
+        cls,
+        lst: npt.ArrayLike,
+        ndvi: npt.ArrayLike,
+        degradation: Degradation,
+        degree: int = DEGREE,
+    ) -> Self:
         """Fit to coarse LST (y, x) and fine NDVI (scale * y, scale * x), NaN where missing.
+
+        Parameters
+        ----------
+        lst, ndvi
+            Images of the whole scene.
+        degradation
+            H, the sensor's blur.
+        degree
+            Of the curve: 1 for a straight line.
 
         Raises
         ------
@@ -95,8 +113,27 @@ class Response:
             If the grids do not nest, or no coarse pixel has both.
         """
         coarse, fine, _ = pair_of(lst, ndvi)
-        curve = Curve.fit(coarse, degradation(fine))
-        guide = degradation(curve.at(fine))
+        curve = Curve.fit(coarse, degradation(fine), degree)
+        return cls.of_guide(coarse, curve, degradation(curve.at(fine)))
+
+    @classmethod
+    def of_guide(cls, coarse: Array, curve: Curve, guide: Array) -> Self:
+        """From the curve's values at the coarse scale: for scenes that are worked through in tiles.
+
+        Parameters
+        ----------
+        coarse
+            LST (y, x), kelvin.
+        curve
+            Of the scene.
+        guide
+            ``degradation(curve.at(ndvi))``, (y, x).
+
+        Raises
+        ------
+        ValueError
+            If no coarse pixel has both.
+        """
         there = np.isfinite(coarse) & np.isfinite(guide)
         return cls(curve, Line.fit(coarse, guide), float(guide[there].var()))
 
@@ -108,6 +145,9 @@ def local_slope(
     radius: int = 3,
     degradation: Degradation | None = None,
     gain: float = 1.0,
+    degree: int = DEGREE,
+    residual: Residual = "spread",
+    mtf: float | None = TARGET_MTF,
     response: Response | None = None,
 ) -> Array:
     """Add NDVI's fine detail to the enlarged LST, by a slope regressed in moving windows.
@@ -124,6 +164,14 @@ def local_slope(
         H, the sensor's blur; by default a Gaussian of half a coarse pixel.
     gain
         Of the detail: below 1 for a smoother map with a smaller RMSE, above for a sharper one.
+    degree
+        Of the curve along which LST answers to NDVI over the scene: 1 for a straight line.
+    residual
+        What becomes of LST that NDVI does not explain: ``"spread"`` through the point spread
+        function, or ``"interpolated"`` by cubic convolution.
+    mtf
+        Transfer at the fine grid's Nyquist frequency to which NDVI's detail is damped; None for
+        an NDVI that has the resolution of the map already.
     response
         Fitted before to the whole scene when this is a tile of it.
 
@@ -140,18 +188,24 @@ def local_slope(
     """
     coarse, fine, scale = pair_of(lst, ndvi)
     degradation = degradation or Degradation.gaussian(scale / 2, scale)
-    response = response or Response.fit(coarse, fine, degradation)
+    response = response or Response.fit(coarse, fine, degradation, degree)
     guide = response.curve.at(fine)
     companion = degradation(guide)
     lines = LocalLines.fit(
         coarse, companion, radius=radius, line=response.line, ridge=RIDGE * response.variance
     )
     trend = lines.at(companion)
-    detail = low_pass(guide, TARGET_MTF, scale=1) - bicubic(companion, scale)
+    damped = guide if mtf is None else low_pass(guide, mtf, scale=1)
+    detail = damped - bicubic(companion, scale)
+    enlarge = degradation.spread if residual == "spread" else _interpolated(scale)
     sharpened: Array = (
         bicubic(trend, scale)
         + gain * bilinear(lines.slope, scale) * detail
-        + degradation.spread(coarse - trend)
+        + enlarge(coarse - trend)
     )
     sharpened[expand(np.isnan(coarse), scale)] = np.nan
     return sharpened
+
+
+def _interpolated(scale: int) -> Callable[[Array], Array]:
+    return lambda coarse: bicubic(coarse, scale)

@@ -9,7 +9,11 @@ import pytest
 
 from models.sharpening import aatprk, atprk, bicubic, bilinear, dms, local_slope, nearest, tsharp
 from pipelines.pairs import problems, read_pairs
+from pipelines.sharpen_choice import standings
+from pipelines.sharpen_heldout import NOISY, held_out, makers, noise_of
 from pipelines.sharpen_protocol import Method, Protocol, averages, evaluate, registered
+from pipelines.sharpen_slopes import SLOPES
+from pipelines.superres_scenes import scenes_of_pairs
 
 PUBLISHED: Mapping[str, Method] = {
     "nearest": lambda inputs: nearest(inputs.lst),
@@ -123,6 +127,27 @@ def test_classical_methods_reproduce_the_reference_table(
         tolerances = PAPER_METRICS if paper else {"rmse": 0.005, "ssim": 0.003}
         for (metric, tolerance), value in zip(tolerances.items(), reference, strict=True):
             assert found[method][metric] == pytest.approx(value, abs=tolerance), (method, metric)
+
+
+def test_held_out_modis_tells_methods_apart_without_aster(pairs_file: Path) -> None:
+    scenes = scenes_of_pairs(pairs_file, FEW)
+    noise = noise_of(scenes)
+    assert noise == pytest.approx(0.64, abs=0.25)
+    known = makers()
+    wanted = ("bicubic", "tsharp", "local_slope", "local_slope[cubic,spread,0.8]")
+    rows = list(held_out(scenes, {name: known[name] for name in wanted}, noise))
+    found = {one.method: one.rmse[NOISY] for one in standings(rows)}
+    assert found["local_slope"] < found["tsharp"] < found["bicubic"] - 0.1
+
+
+@pytest.mark.slow
+def test_the_settings_of_local_slope_that_modis_chooses(pairs_file: Path) -> None:
+    scenes = scenes_of_pairs(pairs_file)
+    known = makers()
+    slopes = {name: known[name] for name in (*SLOPES, "bicubic")}
+    order = [one.method for one in standings(list(held_out(scenes, slopes, noise_of(scenes))))]
+    assert order[0] in ("local_slope[cubic,spread,0.8]", "local_slope[cubic,spread,0.9]")
+    assert order[-1] == "bicubic"
 
 
 @pytest.mark.slow

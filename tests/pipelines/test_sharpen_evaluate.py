@@ -23,7 +23,7 @@ from pipelines.sharpen_figures import Usefulness, local_correlation
 from pipelines.sharpen_protocol import Protocol, Score, inputs_of
 from pipelines.sharpen_rows import FILE
 from pipelines.sharpen_table import GAIN, table
-from pipelines.sharpen_variants import names, variants
+from pipelines.sharpen_variants import Catalogue, names
 
 FAST = ("bicubic", "tsharp", "local_slope", "local_slope-registered", "local_slope-exact")
 
@@ -142,9 +142,11 @@ def test_a_folder_that_cannot_be_made_is_named(pairs: Path, tmp_path: Path) -> N
 
 def test_every_variant_makes_a_map(pairs: Path) -> None:
     pair = read_pairs(pairs)[0]
-    known = variants(Protocol.PAPER)
+    known = Catalogue().chosen(Protocol.PAPER, None)
     assert tuple(known) == names()
-    assert set(variants(Protocol.REGISTERED)) == {n for n in names() if "registered" not in n}
+    assert set(Catalogue().chosen(Protocol.REGISTERED, None)) == {
+        n for n in names() if "registered" not in n
+    }
     inputs = inputs_of(pair, Protocol.PAPER)
     for name, variant in known.items():
         fine = variant.make(inputs)
@@ -159,7 +161,11 @@ def test_registration_puts_the_map_where_the_ndvi_is(pairs: Path) -> None:
     truth = thermal_pairs.fine_map(row + pair.offset[0], column + pair.offset[1])
     inputs = inputs_of(pair, Protocol.PAPER)
     stacked, moved = (
-        float(np.abs(variants(Protocol.PAPER)[name].make(inputs) - truth)[12:-12, 12:-12].mean())
+        float(
+            np.abs(Catalogue().chosen(Protocol.PAPER, None)[name].make(inputs) - truth)[
+                12:-12, 12:-12
+            ].mean()
+        )
         for name in ("local_slope", "local_slope-registered")
     )
     assert moved < stacked / 2
@@ -168,9 +174,9 @@ def test_registration_puts_the_map_where_the_ndvi_is(pairs: Path) -> None:
 def test_a_registered_map_is_compared_where_it_lies(pairs: Path) -> None:
     """Moved back to the LST's grid, a map that is registered misses no more than one stacked."""
     pair = read_pairs(pairs)[0]
-    moved = variants(Protocol.PAPER)["local_slope-registered"]
+    moved = Catalogue().chosen(Protocol.PAPER, None)["local_slope-registered"]
     inputs = inputs_of(pair, Protocol.PAPER)
-    plain = variants(Protocol.REGISTERED)["local_slope"]
+    plain = Catalogue().chosen(Protocol.REGISTERED, None)["local_slope"]
     known = inputs_of(pair, Protocol.REGISTERED)
     first = moved.misfit(moved.make(inputs), inputs)
     inner = known.lst.copy()
@@ -218,7 +224,7 @@ def test_methods_are_compared_on_the_same_pairs() -> None:
 
 def test_where_ndvi_helps_is_measured_by_local_correlation(pairs: Path) -> None:
     pair = read_pairs(pairs)[0]
-    known = variants(Protocol.REGISTERED)
+    known = Catalogue().chosen(Protocol.REGISTERED, None)
     found = Usefulness.measure([pair], Protocol.REGISTERED, known["tsharp"], known["bicubic"])
     (correlation, gain), pixels = found.by_pair[0], found.pixels
     assert correlation < -0.95 and gain > 0
