@@ -1,4 +1,18 @@
-"""The ledger: one row for every granule ever considered, and what became of it."""
+"""The ledger: one row for every granule ever considered, and what became of it.
+
+The granules of one overpass make one scene. The promise about it, at every moment and after any
+fault: **the pixels of a scene are the mosaic of exactly those granules whose rows stand as
+ingested and name it.** So
+
+* what can be read is committed, also while another granule of the same pass fails;
+* the failed granule's row has no pixels in the cube. It shares its `group` with the rows of the
+  scene that it belongs to: `Ledger.scene_of` names that scene, `Ledger.incomplete` lists all such
+  scenes, and ``thermocube check`` and ``status`` show them;
+* the run that can read it makes the scene anew, in one commit;
+* a granule whose pixels are in the cube stays ingested when it cannot be read anew (its file was
+  replaced by a broken one, say): the scene stays whole as it is, and `rule`, `reason` and `tries`
+  say what keeps it from being renewed.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +34,11 @@ class Status(StrEnum):
     """What became of a granule."""
 
     INGESTED = "ingested"
+    """Its pixels are in the scene that `scene` names."""
     REJECTED = "rejected"
     """Screened out; `rule`, `figure` and `limit` say by what."""
     FAILED = "failed"
-    """Could not be read; the next run tries again."""
+    """Could not be read, and nothing of it is in the cube; the next run tries again."""
     SUPERSEDED = "superseded"
     """A newer version of the same acquisition is used."""
     EMPTY = "empty"
@@ -43,20 +58,28 @@ class Row:
     time: datetime | None
     status: Status
     rule: str = ""
-    """For a rejected granule the limit that it broke, for a failed one the kind of error."""
+    """For a rejected granule the limit that it broke, for a failing one the kind of error."""
     reason: str = ""
     """A sentence for people."""
     figure: float = float("nan")
     limit: float = float("nan")
     scene: datetime | None = None
-    """Time of the scene the granule went into; None unless ingested."""
+    """Time of the scene that holds the granule's pixels; None unless ingested."""
     group: str = ""
-    """Digest of the granules that were considered together with this one."""
+    """Digest of the granules of its pass, those that failed included; all their rows share it."""
     fingerprint: str = ""
     settings: str = ""
     """Digest of the settings under which the granule was judged."""
     tries: int = 1
     updated: datetime | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Whether it could not be read the last time; the next run tries again.
+
+        If it is ingested all the same, the cube holds it as it was read before.
+        """
+        return self.status is Status.FAILED or (self.status is Status.INGESTED and self.rule != "")
 
 
 TIMES = ("time", "scene", "updated")
@@ -129,6 +152,53 @@ class Ledger:
             status: sum(row.status is status for row in self._rows.values()) for status in Status
         }
 
+    def in_scene(self, modality: str, time: datetime) -> list[Row]:
+        """Rows of the granules whose pixels a scene holds."""
+        return [
+            row for row in self._rows.values() if row.scene == time and row.modality == modality
+        ]
+
+    def scene_of(self, granule: str) -> datetime | None:
+        """Time of the scene that a granule is in, or belongs to but is missing from.
+
+        Returns
+        -------
+        datetime or None
+            None if its pass has no scene in the cube, or the granule no row.
+        """
+        row = self._rows.get(granule)
+        if row is None or row.scene is not None or row.status is not Status.FAILED:
+            return None if row is None else row.scene
+        return self._scenes().get((row.modality, row.group))
+
+    def incomplete(self) -> dict[tuple[str, datetime], list[Row]]:
+        """Scenes that lack granules of their pass, because these could not be read.
+
+        A granule of which an earlier delivery is in the scene is not missing.
+
+        Returns
+        -------
+        dict
+            By modality and time of the scene, in order, the rows of the failed granules.
+        """
+        scenes = self._scenes()
+        found: dict[tuple[str, datetime], list[Row]] = {}
+        for row in self._rows.values():
+            scene = scenes.get((row.modality, row.group))
+            if row.status is not Status.FAILED or scene is None:
+                continue
+            if all(other.scene is None for other in self.of(row.key)):
+                found.setdefault((row.modality, scene), []).append(row)
+        return dict(sorted(found.items()))
+
+    def _scenes(self) -> dict[tuple[str, str], datetime]:
+        """By modality and group, the scenes that are in the cube."""
+        return {
+            (row.modality, row.group): row.scene
+            for row in self._rows.values()
+            if row.scene is not None and row.group
+        }
+
     def to_frame(self) -> pd.DataFrame:
         """The rows as a table, one a granule."""
         import pandas as pd
@@ -151,13 +221,23 @@ class Ledger:
 
     @classmethod
     def from_dataset(cls, dataset: xr.Dataset) -> Ledger:
-        """Read back what `to_dataset` made."""
+        """Read back what `to_dataset` made.
+
+        Release 0.1.0 called a granule failed whose pixels were in the cube but could not be read
+        anew.
+        """
         loaded = dataset.load()
         columns = {name: _values(name, loaded[variable(name)].values) for name in FIELDS}
         rows = (
             dict(zip(FIELDS, values, strict=True)) for values in zip(*columns.values(), strict=True)
         )
-        return cls(Row(**{**row, "status": Status(row["status"])}) for row in rows)
+        return cls(Row(**{**row, "status": _status(row)}) for row in rows)
+
+
+def _status(stored: dict[str, Any]) -> Status:
+    status = Status(stored["status"])
+    held = status is Status.FAILED and stored["scene"] is not None
+    return Status.INGESTED if held else status
 
 
 def variable(field: str) -> str:

@@ -185,6 +185,9 @@ class Scene:
 def group(granules: Iterable[Granule], gap: timedelta) -> list[Scene]:
     """Group granules of one overpass: same modality and platform, each within `gap` of the last.
 
+    Overpasses of two platforms that start in the same millisecond are one scene: every scene has
+    a time of its own.
+
     Parameters
     ----------
     granules
@@ -215,8 +218,22 @@ def group(granules: Iterable[Granule], gap: timedelta) -> list[Scene]:
             runs[-1].append(granule)
         else:
             runs.append([granule])
-    scenes = [Scene(run[0].modality, tuple(run)) for run in runs]
+    scenes = [Scene(run[0].modality, tuple(run)) for run in _at_once(runs)]
     return sorted(scenes, key=lambda scene: (scene.time, scene.modality))
+
+
+def _at_once(runs: Iterable[list[Granule]]) -> list[list[Granule]]:
+    """Join runs of one modality that start in the same millisecond.
+
+    A cube keeps milliseconds, and a scene has a time of its own.
+    """
+    joined: dict[tuple[str, datetime], list[Granule]] = {}
+    for run in runs:
+        start = run[0].time
+        assert start is not None  # undated ones were left out
+        kept = start.replace(microsecond=start.microsecond // 1000 * 1000)
+        joined.setdefault((run[0].modality, kept), []).extend(run)
+    return [sorted(run, key=lambda granule: (granule.time, granule.id)) for run in joined.values()]
 
 
 def utc(value: datetime) -> datetime:

@@ -79,10 +79,11 @@ def apply(
     Raises
     ------
     StoreError
-        If two scenes would stand at the same time.
+        If two scenes would stand at the same time; ``time_order`` if some do already.
     """
     group = _Group(session, modality)
     old = group.values("time").tolist()
+    _require_order(old, modality)
     gone = {milliseconds(time) for time in remove}
     steps = {milliseconds(step.time): step for step in insert}
     first = bisect_left(old, min(gone | steps.keys(), default=math.inf))
@@ -105,6 +106,18 @@ def apply(
     for time, step in steps.items():
         group.write_scene(place[time], step.reading)
     group.write_coords(first, old[first:], new, steps)
+
+
+def _require_order(times: Sequence[int], modality: str) -> None:
+    steps = np.diff(np.array(times, np.int64))
+    if (steps <= 0).any():
+        wrong = datetime.fromtimestamp(times[int(np.argmax(steps <= 0)) + 1] / 1000, UTC)
+        raise StoreError(
+            f"the cube's {modality} scene of {wrong} comes twice or out of order, so no scene has "
+            "a place of its own: somebody wrote past the ledger. See `thermocube check`, and "
+            "`thermocube rollback` to before it",
+            kind="time_order",
+        )
 
 
 def read_step(session: icechunk.Session, modality: str, time: datetime) -> Reading:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import keras
 
-# Imported for what they register: without them Keras does not know the layers and the loss.
+# Imported for what they register: without them Keras does not know layers, loss and metric.
 from models import layers as layers
 from models import losses as losses
+from models import running as running
 
 
 def save(model: keras.Model, path: Path) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipelines.evaluation import DateScores
 
 DAY, NIGHT = "#e08a00", "#33418c"
+CURVES = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro F1"}
+"""Columns of a history that are drawn, and what they are called."""
 LEFT_OUT = {
     Status.REJECTED: ("v", "#c44e00"),
     Status.FAILED: ("x", "#111111"),
@@ -103,7 +105,7 @@ def _date_axis(axes: Axes) -> None:
 
 @styled
 def curves(history: Mapping[str, Sequence[float]], best: int | None) -> Figure:
-    """Draw loss and accuracy over the epochs, and mark the epoch whose weights were kept.
+    """Draw loss, accuracy and macro F1 over the epochs, and mark the epoch whose weights were kept.
 
     Parameters
     ----------
@@ -115,18 +117,18 @@ def curves(history: Mapping[str, Sequence[float]], best: int | None) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    quantities = [name for name in ("loss", "accuracy") if name in history]
-    figure = Figure((4.8 * len(quantities), 2.9), layout="constrained")
+    quantities = {name: title for name, title in CURVES.items() if name in history}
+    figure = Figure((min(4.8, 11 / len(quantities)) * len(quantities), 2.9), layout="constrained")
     panels = figure.subplots(1, len(quantities), squeeze=False)[0]
-    for axes, name in zip(panels, quantities, strict=True):
+    for axes, (name, title) in zip(panels, quantities.items(), strict=True):
         _draw_curves(axes, history, name)
         if best is not None:
             label = f"weights kept: epoch {best}"
             axes.axvline(
                 best, color="#555555", linewidth=0.9, linestyle="--", zorder=0, label=label
             )
-        axes.set_title(name.capitalize(), loc="left")
-        axes.set(xlabel="epoch", ylabel=name)
+        axes.set_title(title[0].upper() + title[1:], loc="left")
+        axes.set(xlabel="epoch", ylabel=title)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
         _open_frame(axes)
     panels[0].legend()
@@ -260,4 +262,37 @@ def calibration(reliability: Reliability) -> Figure:
     right.set_title("Confidence", loc="left")
     for axes in (left, right):
         _open_frame(axes)
+    return figure
+
+
+@styled
+def by_step(matrix: np.ndarray, regions: Sequence[str], majority: np.ndarray) -> Figure:
+    """Draw a score on each region after each step of a course over them.
+
+    Parameters
+    ----------
+    matrix : ndarray of float, (after, on)
+        See `pipelines.transfer.Transfer`.
+    regions
+        In the order of training.
+    majority : ndarray of float, (on,)
+        Of the majority class, dashed.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure((6.4, 3.1), layout="constrained")
+    axes = figure.subplots()
+    steps = np.arange(len(regions))
+    for on, region in enumerate(regions):
+        colour = colormaps["tab10"](on)
+        axes.plot(steps, matrix[:, on], "o-", color=colour, markersize=4, label=f"on {region}")
+        axes.axhline(majority[on], color=colour, linewidth=0.8, linestyle="--")
+        axes.plot(on, matrix[on, on], "o", color=colour, markersize=9, fillstyle="none")
+    axes.set_xticks(steps, [f"after {region}" for region in regions])
+    axes.set_ylabel("macro F1")
+    axes.set_ylim(0, 1.02)
+    axes.set_title("Ringed: just trained; dashed: majority class", loc="left")
+    _open_frame(axes)
+    axes.legend()
     return figure

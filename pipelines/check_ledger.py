@@ -22,9 +22,9 @@ Scenes = Mapping[str, Mapping[int, tuple[str, ...]]]
 def check_ledger(ledger: Ledger, scenes: Scenes) -> Iterator[Finding]:
     """Compare every row with the scenes, and every scene with the rows.
 
-    An ingested row's scene exists and lists the granule. A row that is not ingested has no scene,
-    but for a failed one whose earlier scene is kept until it can be read again. Every granule of
-    a scene has such a row, and stands in one scene only.
+    An ingested row's scene exists and lists the granule, and a row that is not ingested has no
+    scene. Every granule of a scene has such a row, and stands in one scene only. A scene of whose
+    pass a granule failed is incomplete, which is a warning.
 
     Parameters
     ----------
@@ -40,6 +40,7 @@ def check_ledger(ledger: Ledger, scenes: Scenes) -> Iterator[Finding]:
             for granule in granules:
                 yield from _member(ledger.get(granule), granule, modality, time)
     yield from _twice(scenes)
+    yield from _incomplete(ledger)
     yield from _never_read(ledger)
 
 
@@ -50,7 +51,7 @@ def _row(row: Row, scenes: Scenes) -> Iterator[Finding]:
             what = "it stands as ingested, but names no scene"
             yield error("ledger_without_scene", where, what, REREAD, [row.granule])
         return
-    if row.status not in (Status.INGESTED, Status.FAILED):
+    if row.status is not Status.INGESTED:
         what = f"it stands as {row.status}, but names the scene {row.scene:%Y-%m-%d %H:%M:%S}"
         yield error("ledger_scene_unexpected", where, what, REREAD, [row.granule])
         return
@@ -67,7 +68,7 @@ def _member(row: Row | None, granule: str, modality: str, time: int) -> Iterator
     where = f"{modality} {_when(time)}, granule {granule}"
     if row is None:
         yield error("granule_not_in_ledger", where, "the ledger does not know it", GO_BACK)
-    elif row.status not in (Status.INGESTED, Status.FAILED) or row.scene is None:
+    elif row.status is not Status.INGESTED or row.scene is None:
         what = f"the scene lists it, but the ledger has it as {row.status}"
         yield error("granule_not_ingested", where, what, REREAD, [granule])
     elif milliseconds(row.scene) != time or row.modality != modality:
@@ -87,8 +88,16 @@ def _twice(scenes: Scenes) -> Iterator[Finding]:
             yield error("granule_twice", f"granule {granule}", what, GO_BACK)
 
 
+def _incomplete(ledger: Ledger) -> Iterator[Finding]:
+    for (modality, scene), rows in ledger.incomplete().items():
+        names = ", ".join(f"{row.granule} ({row.rule})" for row in rows)
+        what = f"{len(rows)} granules of its pass are missing, as they could not be read: {names}"
+        advice = "The next `thermocube ingest` that can read them completes it"
+        yield warning("scene_incomplete", f"{modality} {scene:%Y-%m-%d %H:%M:%S}", what, advice)
+
+
 def _never_read(ledger: Ledger) -> Iterator[Finding]:
-    stuck = [row for row in ledger if row.status is Status.FAILED and row.tries >= MANY_TRIES]
+    stuck = [row for row in ledger if row.failing and row.tries >= MANY_TRIES]
     for row in stuck:
         yield warning(
             "granule_keeps_failing",

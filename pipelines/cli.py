@@ -11,7 +11,16 @@ from typing import Annotated
 import typer
 
 from cube.errors import RegionError, ThermocubeError
-from pipelines import cli_ingest, cli_models, cli_sharpen, cli_show, cli_upkeep
+from pipelines import (
+    cli_experiment,
+    cli_ingest,
+    cli_models,
+    cli_sharpen,
+    cli_show,
+    cli_study,
+    cli_tune,
+    cli_upkeep,
+)
 from pipelines.console import EXIT_BAD_USAGE, EXIT_FAILED, EXIT_STOPPED, error
 
 app = typer.Typer(
@@ -79,11 +88,14 @@ app.command()(cli_upkeep.rollback)
 app.command()(cli_upkeep.expire)
 app.command()(cli_upkeep.export)
 app.command()(cli_models.train)
+app.command()(cli_tune.tune)
 app.command()(cli_models.predict)
 app.command()(cli_models.evaluate)
 app.command()(cli_models.report)
 app.command()(cli_models.demo)
+app.add_typer(cli_experiment.app, name="experiment")
 app.add_typer(cli_sharpen.app, name="sharpen")
+app.add_typer(cli_study.app, name="study")
 
 
 def main() -> None:

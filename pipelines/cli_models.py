@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cube.errors import ModelError
+from pipelines.cli_settings import Given, RecipeFile, parse_settings
 from pipelines.console import emit, epoch_line, progress
 
 if TYPE_CHECKING:
@@ -24,14 +24,8 @@ def train(
         list[Path], typer.Argument(help="Region files (TOML); mostly one.", metavar="REGION.toml")
     ],
     model: ModelFolder,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            "-s",
-            help="A training setting, e.g. -s patch=64 -s split.kind=time; repeat as needed.",
-        ),
-    ] = None,
+    settings: Given = None,
+    recipe: RecipeFile = None,
     held_out: Annotated[
         str | None,
         typer.Option(help="Of several regions the one to test on.", metavar="REGION"),
@@ -50,6 +44,10 @@ def train(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard's logs.", metavar="FOLDER")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Model folder to begin with the weights of.", metavar="MODEL"),
+    ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -63,11 +61,16 @@ def train(
     A ConvLSTM on sequences: -s network=convlstm-small -s sequence.length=5 -s sequence.stride=3
 
     Another place: thermocube train a.toml b.toml c.toml models/abc --held-out c
+
+    On from another region: thermocube train b.toml models/b --recipe models/a/recipe.toml
+    --start models/a -s learning_rate=1e-4
     """
-    chosen = parse_settings(settings or [])
+    chosen = parse_settings(settings or [], recipe)
     if folds is not None:
-        if len(regions) > 1 or held_out or tensorboard:
-            raise typer.BadParameter("--folds takes one region, no --held-out and no --tensorboard")
+        if len(regions) > 1 or held_out or tensorboard or start:
+            raise typer.BadParameter(
+                "--folds takes one region, no --held-out, no --tensorboard and no --start"
+            )
         _cross_validate(regions[0], model, chosen, folds, overwrite=overwrite, json=json)
         return
     from pipelines.train import train as run
@@ -83,6 +86,7 @@ def train(
             resume=resume,
             on_epoch=lambda epoch, logs: tell(epoch, chosen.epochs, epoch_line(logs)),
             tensorboard=tensorboard,
+            start=start,
         )
     emit({"model": str(folder)}, f"model: {folder}", json=json)
 
@@ -125,47 +129,6 @@ def _cross_validate(
             ),
         )
     emit(result.to_dict(), format_cross_validation(result), f"\nmodels: {folder}", json=json)
-
-
-def parse_settings(pairs: list[str]) -> Any:
-    """Turn ``key=value`` and ``table.key=value`` into validated training settings.
-
-    Raises
-    ------
-    ModelError
-        Naming the setting that is wrong, and what is known.
-    """
-    import tomllib
-
-    from pydantic import ValidationError
-
-    from pipelines.recipe import TrainSettings
-
-    tables: dict[str, Any] = {}
-    for pair in pairs:
-        key, sign, value = pair.partition("=")
-        if not sign:
-            raise ModelError(f"a setting is given as key=value, not {pair!r}")
-        try:
-            parsed = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            parsed = value
-        *parents, name = key.strip().split(".")
-        table = tables
-        for parent in parents:
-            table = table.setdefault(parent, {})
-        table[name] = parsed
-    try:
-        return TrainSettings.model_validate(tables)
-    except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-        known = ", ".join(TrainSettings.model_fields)
-        raise ModelError(
-            "training settings:\n" + "\n".join(lines) + f"\nthe settings are {known}"
-        ) from None
 
 
 def predict(

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from cube.ledger import Row, Status
+from cube.ledger import Ledger, Row, Status
 from cube.region import Region
 from cube.store import Cube
 from pipelines.console import emit
@@ -103,6 +103,10 @@ def _status(cube: Cube) -> tuple[dict[str, Any], list[Any]]:
         "ledger": {status.value: count for status, count in ledger.count().items()},
         "modalities": {},
         "not_ingested": [_left_out(row) for row in ledger if row.status in _LEFT_OUT],
+        "incomplete_scenes": _incomplete(ledger),
+        "not_renewed": [
+            _left_out(row) for row in ledger if row.failing and row.status is Status.INGESTED
+        ],
     }
     shown: list[Any] = [f"{cube.name}: {cube.location} at snapshot {cube.snapshot}"]
     for modality in _modalities(cube):
@@ -112,7 +116,23 @@ def _status(cube: Cube) -> tuple[dict[str, Any], list[Any]]:
     shown.append(f"granules: {counted(document['ledger']) or 'none yet'}")
     if document["not_ingested"]:
         shown.append(_left_out_table(row for row in ledger if row.status in _LEFT_OUT))
+    for scene in document["incomplete_scenes"]:
+        head = f"incomplete: the {scene['modality']} scene of {scene['time']} lacks"
+        shown.append(f"{head} {', '.join(scene['missing'])}; the next ingest tries again")
+    for row in document["not_renewed"]:
+        shown.append(f"as read before: {row['granule']}: {row['rule']}: {row['reason']}")
     return document, shown
+
+
+def _incomplete(ledger: Ledger) -> list[dict[str, Any]]:
+    return [
+        {
+            "modality": modality,
+            "time": f"{scene:%Y-%m-%d %H:%M:%S}",
+            "missing": [row.granule for row in rows],
+        }
+        for (modality, scene), rows in ledger.incomplete().items()
+    ]
 
 
 _LEFT_OUT = (Status.REJECTED, Status.FAILED, Status.EMPTY)

@@ -15,7 +15,7 @@ from time import sleep
 from cube import timeline
 from cube.encoding import Layout
 from cube.errors import StoreError, ThermocubeError
-from cube.ledger import Row, Status
+from cube.ledger import Row
 from cube.ledger_store import write_rows
 from cube.region import Region
 from cube.scene import Granule
@@ -95,13 +95,14 @@ class Committer:
         works = itertools.chain.from_iterable(clear or todo)
         notes = plan.notes
         held: list[Outcome] = []
-        with closing(read_ahead(pool, self._desk(), works, singly=not clear)) as outcomes:
+        desk = self._desk()
+        with closing(read_ahead(pool, desk, works, singly=not clear)) as outcomes:
             for bundle in clear or todo:
                 read = list(itertools.islice(outcomes, len(bundle)))
                 if any(outcome.lost for outcome in read) and not self._suspected(bundle):
                     self._suspects.update(work.digest for work in bundle)
                     continue
-                held += read
+                held += desk.together(read)
                 if len(held) >= self._batch:
                     if not self._commit(held, notes):
                         return True
@@ -164,7 +165,7 @@ class Committer:
         lineage = {
             "job": "ingest",
             "region": self._region.name,
-            "granules": [row.granule for row in rows if row.status is Status.INGESTED],
+            "granules": [name for done in outcomes if done.step for name in done.step.granules],
             "statuses": dict(Counter(row.status.value for row in rows)),
         }
         message = f"ingest {sum(outcome.step is not None for outcome in outcomes)} scenes"

@@ -43,7 +43,7 @@ class CrossValidation:
     @cached_property
     def blocks(self) -> BlockCounts:
         """Counts of all folds by blocks of ground; no pixel is in two."""
-        return _pooled([fold.blocks for fold in self.folds])
+        return pooled([fold.blocks for fold in self.folds])
 
     @cached_property
     def scores(self) -> dict[str, Scores]:
@@ -71,7 +71,8 @@ class CrossValidation:
         }
 
 
-def _pooled(parts: Sequence[BlockCounts]) -> BlockCounts:
+def pooled(parts: Sequence[BlockCounts]) -> BlockCounts:
+    """Counts of several test parts together; those of the same block of ground add up."""
     counts: dict[str, dict[int, Any]] = {name: defaultdict(int) for name in PREDICTORS}
     for part in parts:
         for name, matrices in part.counts.items():

@@ -36,6 +36,7 @@ __all__ = [
     "Evaluation",
     "describe_split",
     "evaluate",
+    "score",
 ]
 
 
@@ -63,10 +64,37 @@ def evaluate(cube: Cube, run: str, model: str | Path) -> Evaluation:
     """
     folder = ModelFolder.load(model)
     view = cube.at(cube.snapshot)
-    predictions = _predictions(view, run)
+    return score(view, _predictions(view, run), folder, run)
+
+
+def score(
+    cube: Cube,
+    predictions: xr.Dataset,
+    folder: ModelFolder,
+    run: str,
+    plan: SamplePlan | None = None,
+) -> Evaluation:
+    """Score maps that need not be in the cube.
+
+    Parameters
+    ----------
+    cube
+        With ``labels``, and the modality that was mapped.
+    predictions
+        As in ``predictions/<run>``.
+    folder, run
+        The model that made them, and what they are called.
+    plan
+        Whose test part is scored; by default that of the network's own plan in this region.
+
+    Raises
+    ------
+    ModelError
+        See `evaluate`.
+    """
     _require_its_model(run, predictions, folder)
-    plan = _plan(view, folder)
-    test = HeldOut(plan, folder.facts, predictions, _truth(view))
+    plan = plan or _plan(cube, folder)
+    test = HeldOut(plan, folder.facts, predictions, _truth(cube))
     tally = test.tally()
     if not tally.by_date:
         raise ModelError(
@@ -74,8 +102,8 @@ def evaluate(cube: Cube, run: str, model: str | Path) -> Evaluation:
             "date of the run, so there is nothing to score; predict the scenes of the model's plan"
         )
     return Evaluation(
-        cube=view.name,
-        snapshot=view.snapshot,
+        cube=cube.name,
+        snapshot=cube.snapshot,
         run=run,
         model=folder.name,
         model_digest=folder.digest,
@@ -85,7 +113,7 @@ def evaluate(cube: Cube, run: str, model: str | Path) -> Evaluation:
         blocks=tally.blocks(test.side),
         all_dates={name: scores(count) for name, count in test.all_dates().items()},
         per_date=tuple(DateScores(time, scores(count)) for time, count in tally.by_date),
-        groups=_groups(view, plan.modality, tally.by_date),
+        groups=_groups(cube, plan.modality, tally.by_date),
         reliability=tally.reliability,
     )
 

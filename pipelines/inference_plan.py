@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cube.errors import ModelError
-from cube.timeline import CHUNK
 from cube.version import code_version
 from pipelines.inference import Job, Options
 from pipelines.inference_layout import Layout
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from cube.store import Cube
+
+CHUNK = 256
+"""Side of a chunk of a map, pixels; several go into a window that is worked on at once."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _require_sensible(options: Options, folder: ModelFolder) -> None:
 
 def _taught(folder: ModelFolder) -> frozenset[int]:
     shares = folder.facts["parts"]["train"]["class_shares"]
-    return frozenset(int(code) for code in shares)
+    return frozenset(int(code) for code in shares) | frozenset(folder.recipe.taught)
 
 
 def _lattice(dataset: xr.Dataset, patch: int, stride: int | None) -> Lattice:

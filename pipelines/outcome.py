@@ -32,7 +32,10 @@ class Outcome:
         """One line for a log."""
         head = f"{self.work.scene.modality} {self.work.scene.time:%Y-%m-%d %H:%M:%S}"
         if self.step is None:
-            return f"{head} {self.rows[0].status}: {self.rows[0].reason}" if self.rows else head
+            # What failed tells more than what it leaves as it was.
+            for row in sorted(self.rows, key=lambda row: not row.failing)[:1]:
+                head += f" {Status.FAILED if row.failing else row.status}: {row.reason}"
+            return head
         coverage = self.step.coverage
         return (
             f"{head} ingested: {coverage.valid_fraction:.1%} of the region valid, "

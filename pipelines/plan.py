@@ -227,7 +227,7 @@ def _action(
     if not any(granule.assets for granule in granules):
         # Nothing to read anew: what the cube holds stands.
         return Action.SKIP
-    if any(row is not None and row.status is Status.FAILED for row in rows):
+    if any(row is not None and row.failing for row in rows):
         return Action.RETRY
     return Action.REPLACE if related else Action.NEW
 
@@ -237,6 +237,7 @@ def is_settled(row: Row | None, granule: Granule, digest: str, settings: str) ->
     return (
         row is not None
         and row.status in SETTLED
+        and not row.failing
         and row.group == digest
         and row.settings == settings
         and (not granule.assets or _as_found(row, granule))

@@ -105,6 +105,10 @@ class TrainSettings(Selection):
     which needs sequences."""
     feedback: bool = False
     """Run the ConvLSTM twice, its first map beside the imagery; see `models.settings`."""
+    filters: int | None = Field(default=None, ge=1)
+    """Filters of the first stage; by default those of the network's preset."""
+    l2: float | None = Field(default=None, ge=0)
+    """Penalty on the kernels; by default that of the network's preset."""
     residual: bool = False
     """Add the input of each stage to its output."""
     missing_channels: bool = False
@@ -136,6 +140,9 @@ class TrainSettings(Selection):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Of the layers' arithmetic; the mixed ones are faster on GPUs made for them. Kelvins,
     weights and probabilities stay float32."""
+    devices: int | None = Field(default=None, ge=1)
+    """GPUs, or without any CPU devices, that share each batch; None leaves it to Keras, which
+    takes one. See `pipelines.devices`."""
     seed: int = 0
     memory: float = Field(default=512.0, gt=0)
     """Megabytes of imagery held at once; see `pipelines.stream.Stream`."""
@@ -200,6 +207,8 @@ class Lineage(Table):
     """Of several regions, the SHA-256 over the digests of their plans."""
     regions: dict[str, RegionLineage] = {}
     """Region by region, if there are several."""
+    started_from: str | None = None
+    """Digest of the model whose weights the training began with; left out if they were new."""
     code_version: str
     libraries: dict[str, str]
 
@@ -219,6 +228,9 @@ class Recipe(Table):
     network: dict[str, Any]
     """Settings of `models.networks.build_network`; without ``kind``, of a U-Net."""
     training: TrainSettings
+    taught: tuple[int, ...] = ()
+    """Classes that the model was taught before this training, where it began with another's
+    weights."""
     lineage: Lineage
 
     @field_validator("normalisation")

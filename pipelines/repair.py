@@ -15,8 +15,8 @@ from pipelines.findings import CheckReport
 def repair(cube: Cube, report: CheckReport) -> list[str]:
     """Have granules read anew by the next ingest, whose scenes a check found wrong.
 
-    Their ledger rows become failed and keep the scene they stand in, so nothing leaves the cube
-    before something better is there to take its place.
+    Their ledger rows say that they are damaged and keep the scene they stand in, so nothing leaves
+    the cube before something better is there to take its place.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def repair(cube: Cube, report: CheckReport) -> list[str]:
         rows = [
             dataclasses.replace(
                 row,
-                status=Status.FAILED,
+                status=Status.INGESTED if row.granule in places else Status.FAILED,
                 rule="damaged",
                 reason=reasons[row.granule],
                 scene=places.get(row.granule),

@@ -79,6 +79,6 @@ class Tally:
             elif outcome.remove:
                 self.scenes["removed"] += 1
         for row in rows:
-            self.granules[row.status.value] += 1
-            if row.status is Status.FAILED:
+            self.granules[(Status.FAILED if row.failing else row.status).value] += 1
+            if row.failing:
                 self.failures[row.granule] = Failure(row.granule, row.rule, row.reason, row.tries)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cube.errors import PlanError
-from cube.lithology import CLASS_COUNT, Lithology
+from cube.lithology import Lithology
 from cube.version import code_version
 from pipelines import model_folder
 from pipelines.checkpoint import Checkpoint, Course
 from pipelines.class_weights import class_weights
+from pipelines.compiled import build, network_of, require_buffer
+from pipelines.devices import distributed
 from pipelines.fitting import OnEpoch, fit
 from pipelines.material import Material
 from pipelines.model_folder import new_folder, require_free
-from pipelines.recipe import Lineage, Recipe, RegionLineage, TrainSettings
+from pipelines.origin import Origin
+from pipelines.recipe import Lineage, Normalisation, Recipe, RegionLineage, TrainSettings
 
 if TYPE_CHECKING:
-    import keras
-
     from cube.store import Cube
     from models.networks import Settings
 
@@ -41,6 +41,7 @@ def train(
     resume: bool = False,
     on_epoch: OnEpoch | None = None,
     tensorboard: str | Path | None = None,
+    start: str | Path | None = None,
 ) -> Path:
     """Train a network on a cube's snapshot and save it as a model folder.
 
@@ -68,6 +69,8 @@ def train(
         Called after each epoch, for progress.
     tensorboard
         Folder for TensorBoard's logs; needs the package ``tensorboard``.
+    start
+        Model folder to begin with the weights of, for fine-tuning; its normalisation is kept.
 
     Returns
     -------
@@ -84,57 +87,61 @@ def train(
         If something else lies at `folder`, the settings contradict each other, or the loss
         is no longer a number.
     """
+    settings = settings or TrainSettings()
+    require_free(Path(folder), overwrite=overwrite)
+    require_buffer(settings)
+    return train_on(
+        _material(cube, settings, held_out, validation),
+        folder,
+        settings,
+        overwrite=overwrite,
+        resume=resume,
+        on_epoch=on_epoch,
+        tensorboard=tensorboard,
+        start=start,
+    )
+
+
+def train_on(
+    material: Material,
+    folder: str | Path,
+    settings: TrainSettings,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_epoch: OnEpoch | None = None,
+    tensorboard: str | Path | None = None,
+    start: str | Path | None = None,
+) -> Path:
+    """Train on samples that are chosen already; all else as `train`.
+
+    Raises
+    ------
+    ModelError
+        See `train`; or if the model to begin with is another network or takes other bands.
+    """
     import keras
 
-    settings = settings or TrainSettings()
-    target = Path(folder)
-    require_free(target, overwrite=overwrite)
-    size = network_of(settings)
-    _require_buffer(size, settings)
-    material = _material(cube, settings, held_out, validation)
+    target, size = Path(folder), network_of(settings)
     weights = class_weights(settings, material.facts)
     keras.utils.set_random_seed(settings.seed)
-    network = _build(size, material, settings, weights)
-    recipe = _recipe(settings, size, material, weights)
-    checkpoint = Checkpoint.beside(target, _key(recipe)) if resume else None
-    board = Path(tensorboard) if tensorboard else None
-    course = fit(
-        network, material, settings, checkpoint=checkpoint, on_epoch=on_epoch, tensorboard=board
-    )
+    origin = Origin.of(start, size, material.plan.bands) if start is not None else None
+    normalisation = origin.normalisation if origin else material.normalisation
+    with distributed(settings.devices):
+        network = build(size, material.plan.bands, settings, weights, normalisation)
+        if origin is not None:
+            origin.give(network)
+        recipe = _recipe(settings, size, material, weights, normalisation, origin)
+        checkpoint = Checkpoint.beside(target, _key(recipe)) if resume else None
+        board = Path(tensorboard) if tensorboard else None
+        course = fit(
+            network, material, settings, checkpoint=checkpoint, on_epoch=on_epoch, tensorboard=board
+        )
     with new_folder(target, overwrite=overwrite) as fresh:
         _save(fresh, course, recipe, material)
     if checkpoint is not None:
         checkpoint.clear()
     return target
-
-
-def network_of(settings: TrainSettings) -> Settings:
-    """Size and options of the network that the settings ask for."""
-    from models.networks import KINDS
-
-    kind, _, size = settings.network.rpartition("-")
-    options = {"residual": settings.residual, "missing_channels": settings.missing_channels}
-    if kind:
-        options["feedback"] = settings.feedback
-    return KINDS[kind or "unet"].preset(size).model_copy(update=options)
-
-
-def _sequence(settings: TrainSettings) -> int | None:
-    return settings.sequence.length if settings.sequence.length > 1 else None
-
-
-def _require_buffer(size: Settings, settings: TrainSettings) -> None:
-    """Refuse a buffer that lets a network be tested on pixels it was trained beside."""
-    from models.networks import receptive_field
-
-    split = settings.split.for_patch(settings.patch)
-    needed = min(receptive_field(size, _sequence(settings)), settings.patch)
-    if split.by_place and (split.buffer or 0) < needed:
-        raise PlanError(
-            f"a buffer of {split.buffer} px between the parts is too narrow: the network sees "
-            f"{needed} px at once, so it would be tested on pixels it was trained beside; take a "
-            f"buffer of {needed} px or more"
-        )
 
 
 def _material(
@@ -155,64 +162,13 @@ def _material(
     return Material.of_cube(cube, settings)
 
 
-def _build(
-    size: Settings, material: Material, settings: TrainSettings, weights: tuple[float, ...] | None
-) -> keras.Model:
-    import keras
-
-    from models.losses import weighted_crossentropy
-    from models.networks import build_network
-
-    with _precision(settings.precision):
-        network = build_network(
-            size,
-            len(material.plan.bands),
-            CLASS_COUNT,
-            patch=settings.patch,
-            mean=material.normalisation.mean,
-            std=material.normalisation.std,
-            sequence=_sequence(settings),
-        )
-    network.compile(
-        optimizer=_optimiser(settings),
-        loss=weighted_crossentropy(
-            weights,
-            settings.gamma if settings.loss == "focal" else 0.0,
-            settings.smoothing,
-            settings.dice,
-        ),
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-    )
-    return network
-
-
-def _optimiser(settings: TrainSettings) -> keras.optimizers.Optimizer:
-    import keras
-
-    adam = keras.optimizers.Adam(settings.learning_rate)
-    # Gradients in half precision vanish unless the loss is scaled up.
-    half = settings.precision == "mixed_float16"
-    return keras.optimizers.LossScaleOptimizer(adam) if half else adam
-
-
-@contextmanager
-def _precision(policy: str) -> Iterator[None]:
-    """Layers made in here have this policy; Keras has its own again afterwards."""
-    import keras
-
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def _recipe(
     settings: TrainSettings,
     size: Settings,
     material: Material,
     weights: tuple[float, ...] | None,
+    normalisation: Normalisation,
+    origin: Origin | None,
 ) -> Recipe:
     plan = material.plan
     return Recipe(
@@ -221,14 +177,15 @@ def _recipe(
         stride=plan.stride,
         class_weights=weights,
         selection=settings.selection.model_copy(update={"bands": plan.bands}),
-        normalisation=material.normalisation,
+        normalisation=normalisation,
         network=size.model_dump(mode="json"),
         training=settings,
-        lineage=_lineage(material),
+        taught=origin.taught if origin else (),
+        lineage=_lineage(material, origin.digest if origin else None),
     )
 
 
-def _lineage(material: Material) -> Lineage:
+def _lineage(material: Material, started_from: str | None) -> Lineage:
     plans = material.plans
     regions = {
         name: RegionLineage(snapshot=plan.snapshot, plan_digest=plan.digest)
@@ -243,6 +200,7 @@ def _lineage(material: Material) -> Lineage:
         snapshot="+".join(plan.snapshot for plan in plans.values()),
         plan_digest=digest,
         regions=regions if len(plans) > 1 else {},
+        started_from=started_from,
         code_version=code_version(),
         libraries=_libraries(),
     )

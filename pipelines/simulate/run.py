@@ -165,11 +165,11 @@ def _truth(
     )
 
 
-def region_file(settings: SimulationSettings, name: str = "simulated") -> str:
+def region_file(settings: SimulationSettings) -> str:
     """Compose the region file over everything that `simulate` writes, as TOML."""
     end = settings.start + timedelta(days=settings.days - 1)
     tables = [
-        f'name = "{name}"',
+        f'name = "{settings.name}"',
         f'[area]\nbbox = {list(settings.bbox)}\ncrs = "{CRS}"\nresolution = {RESOLUTION}\n'
         f"anchor = {list(TILE_CORNER)}  # upper-left corner of tile {TILE}",
         f"[period]\nstart = {settings.start}\nend = {end}",

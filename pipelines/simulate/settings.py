@@ -33,6 +33,9 @@ class SimulationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    name: str = Field(default="simulated", pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    """Of the region. Regions of other seeds have other maps, weather and overpasses, but the
+    same rocks and physics."""
     seed: int = Field(default=7, ge=0)
     size: tuple[int, int] = (192, 208)
     """Rows and columns of the region's 70 m grid."""

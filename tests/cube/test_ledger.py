@@ -18,6 +18,7 @@ times = st.none() | st.datetimes(datetime(1980, 1, 1), datetime(2100, 1, 1)).map
 )
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 numbers = st.floats(allow_nan=True, allow_infinity=False)
+HELD = set(Status) - {Status.FAILED}
 rows = st.builds(
     Row,
     granule=words,
@@ -38,7 +39,7 @@ rows = st.builds(
     settings=words,
     tries=st.integers(0, 1000),
     updated=times,
-)
+).map(lambda row: dataclasses.replace(row, scene=row.scene if row.status in HELD else None))
 
 
 def same(left: Row, right: Row) -> bool:
@@ -87,3 +88,38 @@ def test_deliveries_of_one_acquisition_are_found_together() -> None:
     assert {entry.granule for entry in ledger.of("a")} == {"a1", "a2"}
     assert ledger.of("nothing") == []
     assert list(ledger.to_frame()["granule"]) == ["a1", "a2"]
+
+
+def held(name: str, status: Status, *, key: str = "", rule: str = "", scene: bool = True) -> Row:
+    """A row of the one pass there is."""
+    time = datetime(2024, 1, 1, tzinfo=UTC)
+    told = dataclasses.replace(row(name, status, 1, key), rule=rule, group="pass")
+    return dataclasses.replace(told, scene=time if scene else None)
+
+
+def test_a_failed_granule_names_the_scene_that_it_is_missing_from() -> None:
+    good = held("good", Status.INGESTED)
+    bad = held("bad", Status.FAILED, rule="truncated", scene=False)
+    alone = dataclasses.replace(bad, granule="alone", key="alone", group="another pass")
+    ledger = Ledger([good, bad, alone])
+    assert ledger.scene_of("bad") == ledger.scene_of("good") == good.scene
+    assert ledger.scene_of("alone") is ledger.scene_of("never seen") is None
+    assert ledger.incomplete() == {("thermal", good.scene): [bad]}
+    assert bad.failing and alone.failing and not good.failing
+    rejected = dataclasses.replace(good, status=Status.REJECTED, scene=None)
+    gone = ledger.updated([rejected])
+    assert gone.scene_of("bad") is gone.scene_of("good") is None and not gone.incomplete()
+
+
+def test_a_scene_with_an_earlier_delivery_of_what_failed_is_complete() -> None:
+    older = held("v1", Status.INGESTED, key="k")
+    newer = held("v2", Status.FAILED, key="k", rule="truncated", scene=False)
+    ledger = Ledger([older, newer])
+    assert not ledger.incomplete()
+    assert ledger.scene_of("v2") == older.scene
+
+
+def test_what_an_earlier_release_called_failed_but_held_is_ingested_and_failing() -> None:
+    stored = Ledger([held("a", Status.FAILED, rule="truncated")]).to_dataset()
+    (back,) = Ledger.from_dataset(stored)
+    assert back.status is Status.INGESTED and back.failing and back.scene is not None

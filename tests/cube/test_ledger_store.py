@@ -21,7 +21,7 @@ def row(number: int, status: Status = Status.INGESTED, tries: int = 1) -> Row:
     time = START + timedelta(hours=7 * number) if number % 5 else None
     return Row(
         f"g{number}", f"k{number // 2}", "1", "s", "thermal", "ISS", time, status,
-        reason="ü" * (number % 3), scene=time, tries=tries,
+        reason="ü" * (number % 3), scene=None if status is Status.FAILED else time, tries=tries,
     )  # fmt: skip
 
 

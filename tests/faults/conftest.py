@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cube.region import Region
 from cube.store import Cube
 from deliveries import at_home, granules_of
 from inspection import Figures, Known
@@ -46,7 +47,8 @@ def delivery(tmp_path_factory: pytest.TempPathFactory) -> Delivery:
         str(ids).split() for ids in early.dataset("thermal", chunks=None)["granules"].values
     ]
     alone = [[name] for name in first if not any(name in unit for unit in together)]
-    return Delivery(simulation, [*together, *alone], late, Known(complete, early), complete)
+    known = Known(Region.load(simulation.region), complete)
+    return Delivery(simulation, [*together, *alone], late, known, complete)
 
 
 def cube_of(simulation: Simulation, home: Path, names: list[str]) -> Cube:

@@ -23,11 +23,10 @@ from cube.sources import stac_api
 from cube.sources.earthdata import EarthdataSource
 from cube.sources.ecostress_names import parse
 from cube.store import Cube
-from deliveries import at_home
 from flaky_proxy import KINDS, FlakyProxy
-from inspection import Figures, Inspector, Known, scenes_of
+from inspection import Figures, Inspector, Known
 from loopback import EarthdataServer, record_of
-from pipelines.ingest import Scope, ingest, plan
+from pipelines.ingest import ingest, plan
 from pipelines.simulate import Simulation, SimulationSettings, simulate
 from stac_server import RangeServer, StacServer, published
 
@@ -58,30 +57,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
 
 
 @pytest.fixture(scope="module")
-def known(world: Simulation, tmp_path_factory: pytest.TempPathFactory) -> Known:
-    """What comes of the same granules without any network.
-
-    While one granule of a pass cannot be read, the scene is made of the others, as the ledger
-    says; so scenes of one granule each are right as well.
-    """
+def known(world: Simulation) -> Known:
+    """What comes of the same granules without any network."""
     region = Region.load(world.region)
     ingest(region)
-    complete = Cube.open(region)
-    passes = [ids.split() for _, ids in scenes_of(complete)]
-    parts = []
-    for index in range(max(map(len, passes))):
-        home = tmp_path_factory.mktemp("part")
-        names = [ids[index] for ids in passes if index < len(ids)]
-        for place in ("sentinel1", "sentinel2"):
-            for item in (world.folder / place).iterdir():
-                if item.name in names:
-                    shutil.copytree(item, home / place / item.name)
-        part = at_home(world, home, names)
-        ingest(
-            part, scope=Scope(only=tuple(s.name for s in part.sources if (home / s.name).exists()))
-        )
-        parts.append(Cube.open(part))
-    return Known(complete, *parts)
+    return Known(region, Cube.open(region))
 
 
 @pytest.fixture(autouse=True)

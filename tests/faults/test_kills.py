@@ -21,7 +21,7 @@ def storm(delivery: Any, home: Path, seed: int) -> KillStorm:
 
 def test_jobs_killed_at_random_moments(delivery: Any, tmp_path: Path) -> None:
     killed = storm(delivery, tmp_path, seed=1)
-    killed.run(5)
+    killed.run(3)
     killed.figures.assert_clean()
 
 

@@ -108,6 +108,7 @@ def test_the_command_line_works_on_s3(delivery: Any, tmp_path: Path, bucket: Buc
     np.testing.assert_array_equal(found, expected.squeeze())
 
 
+@pytest.mark.slow
 def test_two_jobs_at_once_on_s3_lose_nothing(delivery: Any, tmp_path: Path, bucket: Bucket) -> None:
     """No lock keeps them apart: conditional writes do. The cube is there already."""
     region = remote_region(delivery, tmp_path, bucket)
@@ -135,6 +136,7 @@ def assert_both_finish(region: Region, home: Path, delivery: Any) -> None:
     assert len(told) == len(set(told)), "a scene was committed twice"
 
 
+@pytest.mark.slow  # the store's client tries for most of a minute
 def test_a_store_that_is_away_is_one_clear_error_and_loses_nothing(
     delivery: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

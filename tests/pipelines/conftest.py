@@ -79,8 +79,8 @@ def _step(index: int, truth: np.ndarray) -> Step:
     return Step(time, reading, (f"g{index}",), "ISS", coverage, 0.0, float(time.hour))
 
 
-def make_cube(folder: Path, name: str = "tiny") -> Cube:
-    """Four scenes and a label map in a real store."""
+def make_cube(folder: Path, name: str = "tiny", dates: int = DATES) -> Cube:
+    """Some scenes and a label map in a real store."""
     cube = Cube.create(make_region(folder, name))
     truth = truth_of(tuple(cube.grid.shape))
     template = cube.dataset("thermal", chunks=None)
@@ -92,7 +92,7 @@ def make_cube(folder: Path, name: str = "tiny") -> Cube:
         {"y": template["y"], "x": template["x"]},
     )
     with cube.transaction("fill", {}) as change:
-        timeline.apply(change.session, "thermal", [], [_step(i, truth) for i in range(DATES)])
+        timeline.apply(change.session, "thermal", [], [_step(i, truth) for i in range(dates)])
         change.write("labels", labels)
     return cube
 
@@ -164,6 +164,12 @@ def tiny_cube_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     make_cube(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def cube_of() -> Callable[..., Cube]:
+    """Make such a cube in a folder, with a name and a number of dates."""
+    return make_cube
 
 
 @pytest.fixture

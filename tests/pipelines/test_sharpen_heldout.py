@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from modis_scenes import write_patches, write_scenes
 from typer.testing import CliRunner
 
 from cube.errors import ModelError, PairsError
+from modis_scenes import write_patches, write_scenes
 from pipelines.cli import app
 from pipelines.sharpen_choice import DAY, NIGHT, PAIRS, choose, standings
 from pipelines.sharpen_heldout import CLEAN, NOISY, held_out, makers, noise_of

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pipelines.simulate import (
     Simulation,
     SimulationSettings,
     Truth,
+    build_world,
     deliver_late,
     physics,
     qc,
@@ -310,3 +312,14 @@ def test_the_bbox_snaps_to_exactly_the_grid(
     want = settings.grid.boundingbox
     for found, edge, inwards in zip(box, want.bbox, (1, 1, -1, -1), strict=True):
         assert 5 < (found - edge) * inwards < 65
+
+
+def test_regions_of_other_seeds_have_their_own_name_and_map(tmp_path: Path) -> None:
+    from pipelines.simulate.run import region_file
+
+    one, other = (SimulationSettings.tiny(name=name, seed=seed) for name, seed in
+                  (("east", 1), ("west", 2)))  # fmt: skip
+    assert Region.parse(tomllib.loads(region_file(other)), tmp_path).name == "west"
+    assert (build_world(one).mapped == build_world(other).mapped).mean() < 0.4
+    with pytest.raises(ValueError, match="name"):
+        SimulationSettings(name="No Name")

@@ -12,10 +12,10 @@ pytestmark = pytest.mark.train
 pytest.importorskip("keras", reason="needs Keras and a backend: install thermocube[train]")
 
 import thermal_pairs  # noqa: E402
-from modis_scenes import scene, write_scenes  # noqa: E402
 
 from cube.errors import ModelError, StoreError  # noqa: E402
 from models.superres import Recipe  # noqa: E402
+from modis_scenes import scene, write_scenes  # noqa: E402
 from pipelines.sharpen import compare  # noqa: E402
 from pipelines.sharpen_engine import Facts, Part  # noqa: E402
 from pipelines.sharpen_protocol import Protocol  # noqa: E402

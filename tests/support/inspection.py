@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ import xarray as xr
 
 from cube.bands import MODALITIES
 from cube.errors import CubeNotFoundError
-from cube.ledger import Status
+from cube.ledger import Ledger, Status
+from cube.quality import Flag, is_valid
 from cube.region import Region
+from cube.scene import Reading, group
 from cube.store import Cube
-
-LAYERS = ("imagery", "qc")
+from cube.timeline import milliseconds
+from pipelines.scope import search
 
 
 @dataclass
@@ -33,7 +36,8 @@ class Figures:
     scenes_lost: int = 0
     """Scenes that were seen once and not again, or are missing in the end."""
     half_visible_scenes: int = 0
-    """Scenes that no ledger row explains, or with times out of order or chunks that are absent."""
+    """Scenes whose pixels are not the mosaic of exactly those granules that the ledger lists as
+    ingested for them; also those that only one of the two knows, or that are out of order."""
     wrong_pixels: int = 0
     findings: list[str] = field(default_factory=list)
     """What was lost or half-visible, by name."""
@@ -71,23 +75,70 @@ class Figures:
 
 Scenes = dict[tuple[str, str], xr.Dataset]
 """By modality and the ids of the granules that a scene was made of."""
+Place = tuple[str, int]
+"""A scene: its modality, and its time in milliseconds."""
 
 
 class Known:
-    """The scenes of undisturbed cubes: the only ones that may ever be seen.
+    """What is right: every granule as it reads undisturbed, and the cube of all of them.
 
     Parameters
     ----------
+    region
+        Shows all granules that are ever delivered, of all versions; nothing befalls its files.
     complete
         The cube that all jobs work towards.
-    earlier
-        Cubes of earlier deliveries, with the older versions of what was processed anew.
     """
 
-    def __init__(self, complete: Cube, *earlier: Cube) -> None:
+    def __init__(self, region: Region, complete: Cube) -> None:
+        self._region = region
+        self._readings: dict[str, Reading] = {}
+        self._mosaics: dict[tuple[str, ...], Reading] = {}
+        self.granules = {granule.id: granule for granule in search(region)}
         self.complete = scenes_of(complete)
-        self.scenes = {name: scene for cube in earlier for name, scene in scenes_of(cube).items()}
-        self.scenes |= self.complete
+
+    def mosaic(self, names: AbstractSet[str]) -> Reading:
+        """The pixels of a scene of these granules, made apart from the code under test."""
+        order = tuple(sorted(names, key=lambda name: (self.granules[name].time, name)))
+        if order not in self._mosaics:
+            self._mosaics[order] = laid_over([self._reading(name) for name in order])
+        return self._mosaics[order]
+
+    def time(self, names: AbstractSet[str]) -> int:
+        """Time of a scene of these granules, milliseconds since 1970."""
+        times = [self.granules[name].time for name in names]
+        return milliseconds(min(time for time in times if time is not None))
+
+    def beside(self, name: str) -> set[str]:
+        """All granules of the same pass, of whatever version; the granule itself among them."""
+        granule = self.granules[name]
+        gap = timedelta(seconds=self._region.modalities[granule.modality].pass_gap)
+        dated = [other for other in self.granules.values() if other.modality == granule.modality]
+        scenes = [{one.id for one in scene.granules} for scene in group(dated, gap)]
+        return next((scene for scene in scenes if name in scene), set())
+
+    def _reading(self, name: str) -> Reading:
+        if name not in self._readings:
+            granule = self.granules[name]
+            source = next(one for one in self._region.sources if one.name == granule.source)
+            grid = self._region.grid_of(granule.modality)
+            self._readings[name] = source.read(granule, grid, self._region.bands(granule.modality))
+        return self._readings[name]
+
+
+def laid_over(readings: Sequence[Reading]) -> Reading:
+    """Each pixel from the first reading that is valid there, else the first that measured it."""
+    flags = np.stack([reading.qc for reading in readings])
+    measured = (flags & int(Flag.MISSING)) == 0
+    first = (~is_valid(flags) * 1 + ~measured * 1).argmin(axis=0)
+
+    def taken(layers: list[np.ndarray]) -> np.ndarray:
+        stack = np.stack(layers)
+        index = np.broadcast_to(first, (1, *stack.shape[1:]))
+        return np.take_along_axis(stack, index, axis=0)[0]
+
+    names = ("imagery", "qc", "product_qc")
+    return Reading(*(taken([getattr(each, name) for each in readings]) for name in names))
 
 
 def scenes_of(cube: Cube) -> Scenes:
@@ -104,7 +155,11 @@ def _scenes(cube: Cube) -> Iterator[tuple[tuple[str, str], xr.Dataset]]:
 
 
 class Inspector:
-    """Looks at a region's cube again and again, as one reader would."""
+    """Looks at a region's cube again and again, as one reader would.
+
+    Held against what is right is each scene by itself: its pixels must be the mosaic of exactly
+    those granules that the ledger lists as ingested for it, no more and no fewer.
+    """
 
     def __init__(self, region: Region, known: Known, figures: Figures) -> None:
         self._region = region
@@ -113,19 +168,34 @@ class Inspector:
         self._seen: set[str] = set()
         """Granules that were in the cube once."""
 
-    def look(self) -> int:
-        """Hold what is visible against what may be; return the number of scenes."""
+    def look(self, shown: Container[str] | None = None) -> int:
+        """Hold what is visible against what may be; return the number of scenes.
+
+        Parameters
+        ----------
+        shown
+            Granules that the sources show, if not all; what failed and is gone is forgotten.
+        """
         self._figures.looks += 1
         try:
             cube = Cube.open(self._region)
         except CubeNotFoundError:
-            self._figures.scenes_lost += len(self._seen)
+            self._figures.lost("the whole cube", self._seen)
             return 0
-        scenes = scenes_of(cube)
-        self._values(scenes)
-        self._axes(cube)
-        self._ledger(cube, scenes)
-        return len(scenes)
+        ledger, stored = cube.ledger, dict(self._stored(cube))
+        told: dict[Place, set[str]] = {}
+        for row in ledger:
+            if row.status is Status.INGESTED and row.scene is not None:
+                told.setdefault((row.modality, milliseconds(row.scene)), set()).add(row.granule)
+            elif row.status is Status.INGESTED or row.scene is not None:
+                self._figures.half_visible(f"{row.status}, scene {row.scene}", {row.granule})
+        self._figures.half_visible("not in the cube", told.keys() - stored.keys())
+        self._figures.half_visible("not in the ledger", stored.keys() - told.keys())
+        for place in told.keys() & stored.keys():
+            self._scene(place, told[place], stored[place])
+        self._names(ledger, told, self._known.granules if shown is None else shown)
+        self._lost(ledger, told)
+        return len(stored)
 
     def finish(self) -> None:
         """The job is done: every scene of the undisturbed cube must be there, and no other."""
@@ -135,29 +205,44 @@ class Inspector:
         self._figures.half_visible("in the end", found.keys() - self._known.complete.keys())
         self._figures.finished += 1
 
-    def _values(self, scenes: Scenes) -> None:
-        for name, scene in scenes.items():
-            right = self._known.scenes.get(name)
-            if right is None or right["time"].values != scene["time"].values:
-                self._figures.half_visible("unknown", {name})
-                continue
-            for layer in LAYERS:
-                self._figures.wrong_pixels += unlike(scene[layer].values, right[layer].values)
-
-    def _axes(self, cube: Cube) -> None:
+    def _stored(self, cube: Cube) -> Iterator[tuple[Place, xr.Dataset]]:
         for modality in self._region.modalities:
             if modality in cube.groups():
-                times = cube.dataset(modality, chunks=None)["time"].values
-                steps = np.diff(times) <= np.timedelta64(0, "ns")
-                self._figures.half_visible_scenes += int(steps.sum())
+                stack = cube.dataset(modality, chunks=None).load()
+                times = stack["time"].values.astype("datetime64[ms]").astype(np.int64)
+                self._figures.half_visible("out of order", set(times[1:][np.diff(times) <= 0]))
+                for index, time in enumerate(times.tolist()):
+                    yield (modality, time), stack.isel(time=index)
 
-    def _ledger(self, cube: Cube, scenes: Scenes) -> None:
-        """Every granule of a scene has its row, every row its scene; what was there once stays."""
-        ledger = cube.ledger
-        held = {granule for _, ids in scenes for granule in ids.split()}
-        # What cannot be read again, for a better scene, stays in the one that is there.
-        told = {row.granule for row in ledger if row.scene is not None}
-        self._figures.half_visible("not as in the ledger", held ^ told)
+    def _scene(self, place: Place, names: set[str], scene: xr.Dataset) -> None:
+        """Compare one scene with the mosaic of the granules that the ledger lists for it."""
+        listed = str(scene["granules"].values).split()
+        if sorted(listed) != sorted(names):
+            self._figures.half_visible("lists other granules than the ledger", {place})
+        if place[1] != self._known.time(names):
+            self._figures.half_visible("not at the time of its granules", {place})
+        right = self._known.mosaic(names)
+        wrong = sum(
+            unlike(scene[layer].values, getattr(right, layer))
+            for layer in ("imagery", "qc", "product_qc")
+        )
+        if wrong or abs(float(scene["valid_fraction"]) - is_valid(right.qc).mean()) > 1e-6:
+            self._figures.wrong_pixels += wrong
+            self._figures.half_visible(f"{wrong} values not of {sorted(names)}", {place})
+
+    def _names(self, ledger: Ledger, told: dict[Place, set[str]], shown: Container[str]) -> None:
+        """A granule that failed names the scene of its pass, if there is one."""
+        for row in ledger:
+            if row.status is Status.FAILED and row.granule in shown:
+                beside = self._known.beside(row.granule)
+                scenes = {time for (_, time), names in told.items() if names & beside}
+                scene = ledger.scene_of(row.granule)
+                if scenes != ({milliseconds(scene)} if scene else set()):
+                    self._figures.half_visible("failed, and does not name its scene", {row.granule})
+
+    def _lost(self, ledger: Ledger, told: dict[Place, set[str]]) -> None:
+        """What was there once stays, or was replaced by a newer version."""
+        held = {name for names in told.values() for name in names}
         replaced = {row.granule for row in ledger if row.status is Status.SUPERSEDED}
         self._figures.lost("seen before", self._seen - held - replaced)
         self._seen |= held
