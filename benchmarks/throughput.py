@@ -21,7 +21,6 @@ import loaders
 import numpy as np
 
 LAYERS = {"B04": "average", "B08": "average", "SCL": "nearest"}
-CHUNK = 256
 
 Way = Callable[[Path, list[dict[str, Any]], int], None]
 """Given a folder, items and a number of workers, makes ``<folder>/out``."""

@@ -140,25 +140,27 @@ class Encoded:
         StoreError
             If the store's arrays are not those the scene was encoded for.
         """
-        from zarr.core.buffer import default_buffer_prototype
-        from zarr.core.sync import sync
-
         if Layout.of(session, modality) != self.layout:
             raise StoreError(
                 f"the chunks of {modality} changed while a scene was being read; run it again",
                 kind="conflict",
             )
-        buffer = default_buffer_prototype().buffer
+        put(session, {_key(modality, key, index): chunk for key, chunk in self.chunks.items()})
 
-        async def put() -> None:
-            await asyncio.gather(
-                *(
-                    session.store.set(_key(modality, key, index), buffer.from_bytes(chunk))
-                    for key, chunk in self.chunks.items()
-                )
-            )
 
-        sync(put())
+def put(session: icechunk.Session, chunks: Mapping[str, bytes]) -> None:
+    """Write encoded chunks under their keys, side by side, without decoding them."""
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    buffer = default_buffer_prototype().buffer
+
+    async def write() -> None:
+        await asyncio.gather(
+            *(session.store.set(key, buffer.from_bytes(chunk)) for key, chunk in chunks.items())
+        )
+
+    sync(write())
 
 
 def _key(modality: str, key: str, index: int) -> str:

@@ -17,7 +17,7 @@ ingested and name it.** So
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -28,6 +28,9 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+type _Index = dict[Hashable, tuple[str, ...]]
+"""Granules by something that several of them share."""
 
 
 class Status(StrEnum):
@@ -102,17 +105,15 @@ class Ledger:
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._rows: dict[str, Row] = {}
-        self._keys: dict[str, tuple[str, ...]] = {}
+        self._keys: _Index = {}
+        self._in_scene: _Index = {}
         self._put(rows)
 
     def _put(self, rows: Iterable[Row]) -> None:
         for row in rows:
             before = self._rows.get(row.granule)
-            if before is not None and before.key != row.key:
-                rest = tuple(name for name in self._keys[before.key] if name != row.granule)
-                self._keys[before.key] = rest
-            if before is None or before.key != row.key:
-                self._keys[row.key] = (*self._keys.get(row.key, ()), row.granule)
+            _refile(self._keys, row.granule, before and before.key, row.key)
+            _refile(self._in_scene, row.granule, before and _place(before), _place(row))
             self._rows[row.granule] = row
 
     def __iter__(self) -> Iterator[Row]:
@@ -138,6 +139,7 @@ class Ledger:
         """A ledger in which these rows are added or replaced."""
         new = Ledger()
         new._rows, new._keys = self._rows.copy(), self._keys.copy()
+        new._in_scene = self._in_scene.copy()
         new._put(rows)
         return new
 
@@ -154,9 +156,7 @@ class Ledger:
 
     def in_scene(self, modality: str, time: datetime) -> list[Row]:
         """Rows of the granules whose pixels a scene holds."""
-        return [
-            row for row in self._rows.values() if row.scene == time and row.modality == modality
-        ]
+        return [self._rows[granule] for granule in self._in_scene.get((modality, time), ())]
 
     def scene_of(self, granule: str) -> datetime | None:
         """Time of the scene that a granule is in, or belongs to but is missing from.
@@ -232,6 +232,20 @@ class Ledger:
             dict(zip(FIELDS, values, strict=True)) for values in zip(*columns.values(), strict=True)
         )
         return cls(Row(**{**row, "status": _status(row)}) for row in rows)
+
+
+def _place(row: Row) -> tuple[str, datetime] | None:
+    return None if row.scene is None else (row.modality, row.scene)
+
+
+def _refile(index: _Index, granule: str, old: Hashable, new: Hashable) -> None:
+    """Move a granule in an index from one key to another; None is no key."""
+    if old == new:
+        return
+    if old is not None:
+        index[old] = tuple(name for name in index[old] if name != granule)
+    if new is not None:
+        index[new] = (*index.get(new, ()), granule)
 
 
 def _status(stored: dict[str, Any]) -> Status:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from pipelines import figures, maps
 from pipelines.evaluation import NETWORK
 from pipelines.experiment_outcome import Row
 from pipelines.experiment_tables import LEAK, TableDoc, headline, results_csv, study_tables
+from pipelines.page import fill
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,13 +51,8 @@ def _page(
     tables: Sequence[TableDoc],
     plates: Sequence[Mapping[str, Any]],
 ) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("pipelines").joinpath("experiment.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    return fill(
+        "experiment.html.jinja",
         title=title,
         name=study.experiment.name,
         snapshots=study.snapshots,

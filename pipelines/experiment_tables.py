@@ -13,6 +13,7 @@ import numpy as np
 from models import bootstrap
 from pipelines.evaluation import MAJORITY, MEMORISE, NETWORK
 from pipelines.experiment_outcome import Row, undone
+from pipelines.markdown import table as markdown_table
 from pipelines.published import FINAL, TABLES, PublishedTable, study_region
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ class TableDoc:
 
     def markdown(self) -> str:
         """With title and note."""
-        lines = [self.head, ["---"] * len(self.head), *self.rows]
-        body = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        body = markdown_table(self.head, self.rows)
         return f"## {self.title}\n\n{body}\n" + (f"\n{self.note}\n" if self.note else "")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cube.encoding import put
 from cube.labels import LITHOLOGY_ATTRS
 from pipelines.lattice import Window, windows
 
@@ -189,20 +189,7 @@ Encoded = dict[str, bytes]
 
 def place(session: icechunk.Session, group: str, chunks: Mapping[str, bytes]) -> None:
     """Put encoded chunks into a run's group, without decoding them."""
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-
-    buffer = default_buffer_prototype().buffer
-
-    async def put() -> None:
-        await asyncio.gather(
-            *(
-                session.store.set(f"{group}/{key}", buffer.from_bytes(content))
-                for key, content in chunks.items()
-            )
-        )
-
-    sync(put())
+    put(session, {f"{group}/{key}": content for key, content in chunks.items()})
 
 
 BUDGET = 128 * 2**20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from pipelines import charts, figures, maps, report_lineage, report_tables
 from pipelines.evaluation import MAJORITY, NETWORK, Evaluation
+from pipelines.page import fill
 from pipelines.plan_map import plan_map
 from pipelines.report_material import Material, thinned
 from pipelines.scorecard import calibration_line
@@ -63,14 +63,9 @@ def write_report(
 
 def render(material: Material) -> str:
     """Fill the page's template."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("pipelines").joinpath("report.html.jinja").read_text(encoding="utf-8")
     cube, evaluation = material.cube, material.evaluation
-    return environment.from_string(source).render(
+    return fill(
+        "report.html.jinja",
         name=cube.name,
         facts=report_tables.facts(cube),
         modalities=report_tables.modalities(cube),

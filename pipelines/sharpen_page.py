@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.page import fill
 from pipelines.sharpen_protocol import Frame, Protocol, Score
 from pipelines.sharpen_rows import writing
 from pipelines.sharpen_table import COLUMNS, REFERENCE, TITLES, scores_csv, summary_csv
@@ -24,44 +25,6 @@ DPI = 110
 OURS = "local_slope"
 MOST_SHOWN = 7
 Asked = Mapping[Protocol, Mapping[str, "Variant"]]
-
-PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Sharpening compared</title>
-<style>
-body { font: 15px/1.45 system-ui, "DejaVu Sans", sans-serif; margin: 2rem auto; max-width: 1280px;
-  padding: 0 1rem; color: #1b1f24; }
-table { border-collapse: collapse; font-size: .82rem; }
-th, td { border-bottom: 1px solid #dcdcd6; padding: .2rem .6rem; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-.wide { overflow-x: auto; }
-img { max-width: 100%; }
-</style>
-<h1>Sharpening compared</h1>
-{% for table in tables %}
-<h2>{{ titles[table.protocol] }}</h2>
-<div class="wide"><table>
-<tr><th>method</th>{% for text, _ in columns.values() %}<th>{{ text }}</th>{% endfor %}</tr>
-{% for method, row in table.means.items() %}
-<tr><td title="{{ about[method] }}">{{ method }}</td>
-{% for name, (_, digits) in columns.items() %}
-<td title="{{ '%.4g to %.4g' | format(row[name].low, row[name].high) }}">
-{{ ('%.' ~ digits ~ 'f') | format(row[name].estimate) }}</td>{% endfor %}</tr>
-{% endfor %}
-</table></div>
-<p>Means over {{ table.pairs }} pairs at {{ table.groups }} places. Hold the pointer over a figure
-for its 95 % interval, from a bootstrap over the places.</p>
-{% endfor %}
-{% for problem in failures %}<p>Could not be made: {{ problem }}</p>{% endfor %}
-{% for name, src in figures %}
-<h2>{{ name }}</h2>
-<img src="{{ src }}" alt="{{ name }}">
-{% endfor %}
-</html>
-"""
 
 
 def write_all(
@@ -154,11 +117,9 @@ def _page(
     failures: Sequence[str],
     pictures: Sequence[tuple[str, str]],
 ) -> str:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     about = {name: one.about for known in asked.values() for name, one in known.items()}
-    return environment.from_string(PAGE).render(
+    return fill(
+        "sharpen.html.jinja",
         tables=tables,
         titles=TITLES,
         columns=COLUMNS,

@@ -9,6 +9,7 @@ from typing import Any
 
 from cube.lithology import Lithology
 from pipelines.classify import FUSED, IMAGERY, MAJORITY
+from pipelines.markdown import table as markdown_table
 from pipelines.study_figures import draw_maps, draw_signatures
 from pipelines.study_text import (
     AIM,
@@ -85,8 +86,7 @@ def _table(rows: Iterator[tuple[str, ...]]) -> str:
     head, *body = rows
     if not body:
         return "*Not run for this page; the commands are at its end.*"
-    lines = [head, tuple("---" for _ in head), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(head, body)
 
 
 def _figure(found: Document) -> str:

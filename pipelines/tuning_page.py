@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines import figures
+from pipelines.page import fill
 
 if TYPE_CHECKING:
     import optuna
@@ -19,39 +20,6 @@ if TYPE_CHECKING:
 
 ENOUGH = 4
 """Finished trials below which nothing is said of what mattered."""
-
-PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Search for training settings</title>
-<style>
-body { font: 15px/1.45 system-ui, "DejaVu Sans", sans-serif; margin: 2rem auto; max-width: 900px;
-  padding: 0 1rem; color: #1b1f24; }
-table { border-collapse: collapse; font-size: .82rem; }
-th, td { border-bottom: 1px solid #dcdcd6; padding: .2rem .6rem; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-.wide { overflow-x: auto; }
-img { max-width: 100%; }
-</style>
-<h1>Search for training settings</h1>
-<p>Best macro F1 on the validation part: {{ "%.3f"|format(value) }}, with
-{% for name, chosen in best.items() %}{{ name }} {{ chosen }}{{ ", " if not loop.last }}
-{%- endfor %}. The test part was not looked at. Trials:
-{% for name, number in counts.items() %}{{ name }} {{ number }}{{ ", " if not loop.last }}
-{%- endfor %}.</p>
-{% for title, src in pictures %}
-<h2>{{ title }}</h2>
-<img src="{{ src }}" alt="{{ title }}">
-{% endfor %}
-<h2>Trials</h2>
-<div class="wide"><table>
-{% for row in rows %}<tr>
-{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</table></div>
-</html>
-"""
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
@@ -108,14 +76,12 @@ def _csv(rows: list[list[object]]) -> str:
 
 
 def _page(tuning: Tuning, rows: list[list[object]]) -> str:
-    from jinja2 import Environment, StrictUndefined
-
     pictures = [("Trials one after the other", figures.svg(history(tuning.study)))]
     if tuning.importances:
         title = "What mattered: share of the differences between trials"
         pictures.append((title, figures.svg(importance(tuning.importances))))
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.from_string(PAGE).render(
+    return fill(
+        "tuning.html.jinja",
         value=tuning.value,
         best={name: _short(value) for name, value in tuning.study.best_params.items()},
         counts=tuning.counts(),

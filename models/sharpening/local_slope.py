@@ -34,6 +34,8 @@ TARGET_MTF = 0.1
 degrades ASTER with, and all that NDVI's finest detail may contribute."""
 RIDGE = 0.1
 """Weight of the whole image's slope in each window, as a share of the image's variance."""
+RADIUS = 3
+"""Of the window in which the slope is regressed, coarse pixels."""
 DEGREE = 3
 Residual = Literal["spread", "interpolated"]
 LEAST_SAMPLES = 30
@@ -137,12 +139,28 @@ class Response:
         there = np.isfinite(coarse) & np.isfinite(guide)
         return cls(curve, Line.fit(coarse, guide), float(guide[there].var()))
 
+    def lines(self, coarse: Array, guide: Array, radius: int = RADIUS) -> LocalLines:
+        """LST against the curve's values in moving windows, drawn towards the whole scene's line.
+
+        Parameters
+        ----------
+        coarse
+            LST (y, x), kelvin.
+        guide
+            ``degradation(curve.at(ndvi))``, (y, x).
+        radius
+            Of the windows, pixels.
+        """
+        return LocalLines.fit(
+            coarse, guide, radius=radius, line=self.line, ridge=RIDGE * self.variance
+        )
+
 
 def local_slope(
     lst: npt.ArrayLike,
     ndvi: npt.ArrayLike,
     *,
-    radius: int = 3,
+    radius: int = RADIUS,
     degradation: Degradation | None = None,
     gain: float = 1.0,
     degree: int = DEGREE,
@@ -191,9 +209,7 @@ def local_slope(
     response = response or Response.fit(coarse, fine, degradation, degree)
     guide = response.curve.at(fine)
     companion = degradation(guide)
-    lines = LocalLines.fit(
-        coarse, companion, radius=radius, line=response.line, ridge=RIDGE * response.variance
-    )
+    lines = response.lines(coarse, companion, radius)
     trend = lines.at(companion)
     damped = guide if mtf is None else low_pass(guide, mtf, scale=1)
     detail = damped - bicubic(companion, scale)

@@ -7,8 +7,7 @@ import numpy.typing as npt
 
 from models.sharpening.blocks import Array, pair_of
 from models.sharpening.degradation import Degradation
-from models.sharpening.local_slope import RIDGE, Response
-from models.sharpening.regression import LocalLines
+from models.sharpening.local_slope import Response
 
 
 def unexplained(
@@ -39,10 +38,7 @@ def unexplained(
     degradation = degradation or Degradation.gaussian(scale / 2, scale)
     response = Response.fit(coarse, fine, degradation)
     companion = degradation(response.curve.at(fine))
-    lines = LocalLines.fit(
-        coarse, companion, radius=3, line=response.line, ridge=RIDGE * response.variance
-    )
-    residual = coarse - lines.at(companion)
+    residual = coarse - response.lines(coarse, companion).at(companion)
     centred: Array = residual - np.nanmean(residual)
     return centred
 
