@@ -11,8 +11,9 @@ import numpy as np
 from pipelines.blocks import Layout, Window, plane_shape
 from pipelines.planes import Reader
 
-_DATES = 8
-"""Dates in one read, at most: fewer cost more calls, more keep fewer threads busy."""
+_READ, _DATES = 16e6, 16
+"""Bytes of imagery and dates in one read, at most: smaller reads cost more calls, larger ones keep
+the first batch waiting, and hold more memory on top of the arena. A date is the least."""
 
 
 class Arena:
@@ -38,6 +39,7 @@ class Arena:
         height, width = plane_shape(layouts)
         self.x = np.empty((slots, height, width, bands), np.float32)
         self.valid = np.zeros((slots, height, width), np.uint8)
+        self._dates = max(1, min(_DATES, int(_READ // (4 * height * width * bands))))
         self._slots: OrderedDict[int, int] = OrderedDict()
         self._free = list(range(slots))[::-1]
         self._users: Counter[int] = Counter()
@@ -102,8 +104,8 @@ class Arena:
         new = np.flatnonzero((np.diff(source) != 0) | (np.diff(tile) != 0)) + 1
         for run in np.split(planes, new) if len(planes) else ():
             owner = int(np.searchsorted(self._first, run[0], side="right")) - 1
-            for start in range(0, len(run), _DATES):
-                yield owner, run[start : start + _DATES]
+            for start in range(0, len(run), self._dates):
+                yield owner, run[start : start + self._dates]
 
     def _read(self, owner: int, planes: np.ndarray) -> None:
         tiles, dates = self._layouts[owner].split(planes - self._first[owner])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from pipelines.augment import DROPPED, Draws
 from pipelines.buffers import Buffers
@@ -15,10 +14,6 @@ from pipelines.buffers import Buffers
 if TYPE_CHECKING:
     from pipelines.blocks import Layout
     from pipelines.planes import Labels
-
-
-_AT_ONCE = 6
-"""Samples whose validity is looked at together: what that takes stays in the processor's cache."""
 
 
 class Batch(NamedTuple):
@@ -93,15 +88,7 @@ class Cutter:
         y = self._buffers.empty((count, *square), np.uint8)
         weight = self._buffers.empty((count, *square), np.float32)
         for each in spots:
-            slots, dropped = self._stepped(each)
-            _copy_imagery(self._pixels[each.owner].x, slots, each, x)
-            if dropped is not None:
-                sample, date = np.nonzero(dropped)
-                x[each.at[sample], date] = np.nan
-            for start in range(0, len(each.at), _AT_ONCE):
-                some = slice(start, start + _AT_ONCE)
-                gone = None if dropped is None else dropped[some]
-                self._copy_ground(each, some, slots[some], gone, y, weight)
+            self._copy(each, Batch(x, y, weight))
         return Batch(x[:, 0] if plan.sequence_length == 1 else x, y, weight)
 
     def turns(self, spots: Sequence[Spots]) -> np.ndarray:
@@ -113,58 +100,39 @@ class Cutter:
                 out[each.at] = drawn[each.rows]
         return out
 
-    def _copy_ground(
-        self,
-        spots: Spots,
-        some: slice,
-        slots: np.ndarray,
-        dropped: np.ndarray | None,
-        y: np.ndarray,
-        weight: np.ndarray,
-    ) -> None:
-        """Copy codes and weights of a few samples into their places in the batch."""
-        layout, labels = self._layouts[spots.owner], self._labels[spots.owner]
-        patch, at = layout.plan.patch, spots.at[some]
-        row, column = spots.corners[some].T
-        valid = _patches(self._pixels[spots.owner].valid, patch)
-        found = valid[slots, row[:, np.newaxis], column[:, np.newaxis]]
-        if dropped is not None:
-            found[dropped] = 0
-        seen = np.bitwise_or.reduce(found, axis=1)
-        top, left = layout.plan.places[layout.table[spots.rows[some], 0]].T
-        y[at] = _patches(labels.lithology, patch)[top, left]
-        weight[at] = _patches(labels.weight, patch)[top, left] * seen
+    def _copy(self, spots: Spots, batch: Batch) -> None:
+        """Copy one source's samples into their places in the batch."""
+        from pipelines.cut_kernel import copy_samples
 
-    def _stepped(self, spots: Spots) -> tuple[np.ndarray, np.ndarray | None]:
+        pixels, labels = self._pixels[spots.owner], self._labels[spots.owner]
+        layout = self._layouts[spots.owner]
+        slots, dropped = self._stepped(spots)
+        copy_samples(
+            _joined_bands(pixels.x),
+            pixels.valid,
+            slots,
+            spots.corners,
+            dropped,
+            labels.lithology,
+            labels.weight,
+            layout.plan.places[layout.table[spots.rows, 0]],
+            spots.at,
+            _joined_bands(batch.x),
+            batch.y,
+            batch.weight,
+        )
+
+    def _stepped(self, spots: Spots) -> tuple[np.ndarray, np.ndarray]:
         """Planes after time jitter, and which of them are to be missing."""
         steps = self._draws[spots.owner].steps
         if steps is None:
-            return spots.slots, None
+            return spots.slots, np.zeros(spots.slots.shape, bool)
         own = steps[spots.rows]
         dropped = own == DROPPED
         date = np.arange(own.shape[1]) + np.where(dropped, 0, own)
         return np.take_along_axis(spots.slots, date, axis=1), dropped
 
 
-def _copy_imagery(planes: np.ndarray, slots: np.ndarray, spots: Spots, x: np.ndarray) -> None:
-    """Copy every sample into its place in the batch.
-
-    One copy a sample where its dates lie one after another, else one a date: indexing with arrays
-    would do it in one go, but into fresh memory only, which takes twice as long (see `Buffers`).
-    The copies let go of the GIL.
-    """
-    side = x.shape[2]
-    in_a_row = (np.diff(slots, axis=1) == 1).all(axis=1)
-    rows = zip(spots.at.tolist(), slots.tolist(), spots.corners.tolist(), in_a_row, strict=True)
-    for at, dates, (row, column), whole in rows:
-        window = slice(row, row + side), slice(column, column + side)
-        if whole:
-            x[at] = planes[dates[0] : dates[-1] + 1, *window]
-        else:
-            for date, slot in enumerate(dates):
-                x[at, date] = planes[slot, *window]
-
-
-def _patches(layer: np.ndarray, patch: int) -> np.ndarray:
-    """View (..., row, column, patch, patch)."""
-    return sliding_window_view(layer, (patch, patch), axis=(-2, -1))
+def _joined_bands(layer: np.ndarray) -> np.ndarray:
+    """View with columns and bands as one axis."""
+    return layer.reshape(*layer.shape[:-2], -1)
