@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cube.sample_plan import SamplePlan
     from cube.splits import Part
     from pipelines.cutter import Batch
+    from pipelines.epoch import Cut
     from pipelines.stream import Stream
 
 
@@ -87,19 +88,49 @@ def tf_dataset_of(
     stream = Stream(sources, part, batch_size=batch_size, **options)
     starts = itertools.chain([start], itertools.repeat(0))
     passes = zip(itertools.count(epoch), starts, strict=False)
-
-    def one_epoch() -> Iterator[tuple[np.ndarray, ...]]:
-        for batch, turns in stream.cuts(*next(passes)):
-            # A plain tuple: tf.data takes a named one for another structure than the signature.
-            yield (*batch, turns)
-
-    found = tf.data.Dataset.from_generator(one_epoch, output_signature=_signature(stream))
+    found = _batches(stream, passes)
     found = found.map(_finish(stream, normalise), num_parallel_calls=2, deterministic=True)
     if not start:
         found = found.apply(tf.data.experimental.assert_cardinality(len(stream)))
     if device is None:
         return found.prefetch(prefetch)
     return found.apply(tf.data.experimental.prefetch_to_device(device, prefetch))
+
+
+def _batches(stream: Stream, passes: Iterator[tuple[int, int]]) -> Any:
+    """Batches and turns, one pass at a time.
+
+    A generator only begins and ends each pass: batches that it yielded would cost twice as much to
+    hand over as those that are asked for one by one.
+    """
+    import tensorflow as tf
+
+    running: dict[int, Generator[Cut]] = {}
+    signature = _signature(stream)
+
+    def one_pass() -> Iterator[tuple[int, int]]:
+        epoch, start = next(passes)
+        running[epoch] = stream.cuts(epoch, start)
+        try:
+            yield epoch, len(stream) - start
+        finally:  # At the end, or when TensorFlow lets go of a pass that was left early.
+            running.pop(epoch).close()
+
+    def following(epoch: np.ndarray) -> tuple[np.ndarray, ...]:
+        batch, turns = next(running[int(epoch)])
+        return (*batch, turns)
+
+    def batches(epoch: Any, count: Any) -> Any:
+        def batch(_: Any) -> tuple[Any, ...]:
+            layers = tf.numpy_function(following, [epoch], [spec.dtype for spec in signature])
+            return tuple(map(tf.ensure_shape, layers, (spec.shape for spec in signature)))
+
+        return tf.data.Dataset.range(count).map(batch)
+
+    number = tf.TensorSpec((), tf.int64)
+    return tf.data.Dataset.from_generator(one_pass, output_signature=(number, number)).flat_map(
+        batches
+    )
 
 
 def _signature(stream: Stream) -> tuple[Any, ...]:

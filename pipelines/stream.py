@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,12 +165,12 @@ class Stream:
                 batch = Batch(*(turn(layer, turns, axis) for layer, axis in layers))
             yield batch
 
-    def cuts(self, epoch: int = 0, start: int = 0) -> Iterator[epochs.Cut]:
+    def cuts(self, epoch: int = 0, start: int = 0) -> Generator[epochs.Cut]:
         """As `epoch`, with the turning left to who takes the batches."""
         _require_least(epoch=(epoch, 0), start=(start, 0))
         return self._cuts(epoch, start * self.batch_size)
 
-    def _cuts(self, epoch: int, skip: int) -> Iterator[epochs.Cut]:
+    def _cuts(self, epoch: int, skip: int) -> Generator[epochs.Cut]:
         length = self.plan.sequence_length
         draws = draw(self.count, length, self.seed, epoch, augment=self.augment, jitter=self.jitter)
         bounds = np.cumsum([0] + [len(layout.table) for layout in self._layouts])
