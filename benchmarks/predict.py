@@ -293,7 +293,7 @@ def main() -> None:
         if chosen.only in (None, "overhead") and not quick:
             overhead(folder, 1000, 4, 64, 32, rounds)
         if chosen.only in (None, "memory"):
-            memory(folder, 480, 2 if quick else 8, 32)
+            memory(folder, 480 if quick else 960, 2 if quick else 4, 32)
         if chosen.only in (None, "workers"):
             processes(folder, 32, rounds)
 

@@ -110,11 +110,6 @@ class Arena:
     def _read(self, owner: int, planes: np.ndarray) -> None:
         tiles, dates = self._layouts[owner].split(planes - self._first[owner])
         top, left, bottom, right = self._layouts[owner].tiles[tiles[0]].tolist()
-        slots = [self._slots[plane] for plane in planes.tolist()]
-        self._readers[owner].fill(
-            dates,
-            slice(top, bottom),
-            slice(left, right),
-            [self.x[slot] for slot in slots],
-            [self.valid[slot] for slot in slots],
-        )
+        slots = np.array([self._slots[plane] for plane in planes.tolist()], np.int64)
+        place = slice(top, bottom), slice(left, right)
+        self._readers[owner].fill(dates, *place, slots, self.x, self.valid)

@@ -102,7 +102,7 @@ class Cutter:
 
     def _copy(self, spots: Spots, batch: Batch) -> None:
         """Copy one source's samples into their places in the batch."""
-        from pipelines.cut_kernel import copy_samples
+        from pipelines.kernels import copy_samples
 
         pixels, labels = self._pixels[spots.owner], self._labels[spots.owner]
         layout = self._layouts[spots.owner]

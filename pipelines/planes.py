@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -69,12 +68,8 @@ class Reader:
         valid : ndarray of bool, (date, y, x)
             Where neither quality nor a band says otherwise.
         """
-        first, last = int(times[0]), int(times[-1])
-        run = slice(first, last + 1) if last - first + 1 == len(times) else times
-        place = {"time": run, "y": rows, "x": columns}
-        pixels = self._imagery.isel(place).load().transpose("time", "band", "y", "x").values
-        bands = [pixels[:, band].astype(np.float32, copy=False) for band in self._bands]
-        valid = is_valid(self._qc.isel(place).load().transpose("time", "y", "x").values)
+        pixels, valid = self._load(times, rows, columns)
+        bands = [pixels[:, band] for band in self._bands]
         for band in bands:
             valid &= np.isfinite(band)
         return bands, valid
@@ -84,8 +79,9 @@ class Reader:
         times: np.ndarray,
         rows: slice,
         columns: slice,
-        x: Sequence[np.ndarray],
-        valid: Sequence[np.ndarray],
+        slots: np.ndarray,
+        x: np.ndarray,
+        valid: np.ndarray,
     ) -> None:
         """Read into planes; a pixel that is not valid becomes NaN in every band.
 
@@ -93,19 +89,28 @@ class Reader:
         ----------
         times, rows, columns
             See `read`.
-        x : sequence of ndarray of float32, (y, x, band)
-            A plane for each date; at least as large as the window, which goes to its corner.
-        valid : sequence of ndarray of uint8, (y, x)
+        slots : ndarray of int, (date,)
+            Plane for each date.
+        x : ndarray of float32, (plane, y, x, band)
+            Planes at least as large as the window, which goes to their corner.
+        valid : ndarray of uint8, (plane, y, x)
             Likewise; 1 where valid.
         """
-        bands, good = self.read(times, rows, columns)
-        for number, plane in enumerate(x):
-            height, width = good.shape[1:]
-            target, bad = plane[:height, :width], ~good[number]
-            for channel, band in enumerate(bands):
-                target[..., channel] = band[number]
-                np.copyto(target[..., channel], np.nan, where=bad)
-            valid[number][:height, :width] = good[number]
+        from pipelines.kernels import put_in_place
+
+        pixels, usable = self._load(times, rows, columns)
+        put_in_place(pixels, np.array(self._bands), usable, slots, x, valid)
+
+    def _load(
+        self, times: np.ndarray, rows: slice, columns: slice
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels (date, stored band, y, x), and where their quality lets them be used."""
+        first, last = int(times[0]), int(times[-1])
+        run = slice(first, last + 1) if last - first + 1 == len(times) else times
+        place = {"time": run, "y": rows, "x": columns}
+        pixels = self._imagery.isel(place).load().transpose("time", "band", "y", "x").values
+        usable = is_valid(self._qc.isel(place).load().transpose("time", "y", "x").values)
+        return pixels.astype(np.float32, copy=False), usable
 
 
 class Labels:

@@ -142,9 +142,8 @@ def _decode(reader: Reader, plan: SamplePlan, staged: Staged, threads: int) -> N
     rows, columns = (slice(0, side) for side in plan.shape)
 
     def fill(first: int) -> None:
-        last = min(first + _DATES, len(plan.times))
-        x, valid = list(staged.x[first:last]), list(staged.valid[first:last])
-        reader.fill(np.arange(first, last), rows, columns, x, valid)
+        dates = np.arange(first, min(first + _DATES, len(plan.times)))
+        reader.fill(dates, rows, columns, dates, staged.x, staged.valid)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="thermocube-stage") as pool:
         for _ in pool.map(fill, range(0, len(plan.times), _DATES)):

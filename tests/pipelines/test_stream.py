@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 from collections.abc import Iterator
@@ -382,3 +383,35 @@ def test_tf_dataset_yields_what_batches_yields(
     for epoch in range(2):
         passed = (Batch(*item) for item in stream.as_numpy_iterator())
         assert equal(passed, batches(stored, labels, plan, "val", epoch=epoch, **options))
+
+
+@pytest.mark.train
+def test_a_pass_that_tensorflow_leaves_early_stops_its_threads_and_the_next_is_whole(
+    stored: xr.Dataset, labels: xr.Dataset, plan: SamplePlan
+) -> None:
+    pytest.importorskip("tensorflow", reason="needs TensorFlow")
+    options = {"batch_size": 4, "seed": 2, "shuffle": True}
+    stream = tf_dataset(stored, labels, plan, "train", prefetch=1, **options)
+    first = stream.as_numpy_iterator()
+    next(first)
+    assert any(t.name.startswith("thermocube-") for t in threading.enumerate())
+    del first
+    gc.collect()
+    assert not any(t.name.startswith("thermocube-") for t in threading.enumerate())
+    passed = (Batch(*item) for item in stream.as_numpy_iterator())
+    assert equal(passed, batches(stored, labels, plan, "train", epoch=1, **options))
+
+
+@pytest.mark.train
+def test_a_read_that_fails_under_tensorflow_says_why(
+    stored: xr.Dataset, labels: xr.Dataset, plan: SamplePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tf = pytest.importorskip("tensorflow", reason="needs TensorFlow")
+
+    def broken(*_: Any) -> None:
+        raise OSError("chunk c/3/0/0/0 is torn")
+
+    stream = tf_dataset(stored, labels, plan, "train", batch_size=4)
+    monkeypatch.setattr(Reader, "fill", broken)
+    with pytest.raises(tf.errors.UnknownError, match="c/3/0/0/0 is torn"):
+        list(stream)

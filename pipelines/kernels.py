@@ -1,7 +1,8 @@
-"""The loop that cuts a batch, compiled.
+"""The loops between store and network, compiled.
 
-In NumPy it takes several calls a sample, each of which lets go of the GIL and takes it again, so
-that threads spend their time in waking one another. This one lets go of it once a batch.
+In NumPy they take several calls a sample or a band, each of which lets go of the GIL and takes it
+again, so that threads spend their time in waking one another. These let go of it once a batch.
+Positions are not checked: those of a plan are sound.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def _compiled(function: Callable[..., None]) -> Any:
 def copy_samples(  # type: ignore[no-untyped-def]
     x, valid, slots, corners, dropped, codes, known, grounds, at, out_x, out_codes, out_weight
 ) -> None:
-    """Copy samples out of planes into a batch. Positions are not checked: a plan's are sound.
+    """Copy samples out of planes into a batch.
 
     Pixels and bands share an axis in `x` and `out_x`: a row of a patch is one run of memory.
 
@@ -76,3 +77,35 @@ def copy_samples(  # type: ignore[no-untyped-def]
             for step in range(side):
                 out_codes[place, line, step] = code[step]
                 out_weight[place, line, step] = share[step] * some[step]
+
+
+@_compiled
+def put_in_place(pixels, order, usable, slots, x, valid) -> None:  # type: ignore[no-untyped-def]
+    """Put scenes into planes, bands last; a pixel that is not valid becomes NaN in every band.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, (date, stored band, row, column)
+    order : ndarray of int64, (band,)
+        Stored bands that are wanted, in their order.
+    usable : ndarray of bool, (date, row, column)
+        What the quality flags say.
+    slots : ndarray of int64, (date,)
+        Planes.
+    x, valid : ndarray of float32 and uint8, (plane, row, column, band) and (plane, row, column)
+        Planes at least as large as the scenes, which go to their corners.
+    """
+    rows, columns = usable.shape[1:]
+    for date in range(len(slots)):
+        for line in range(rows):
+            good = usable[date, line].copy()
+            for band in order:
+                value = pixels[date, band, line]
+                for step in range(columns):
+                    good[step] &= np.isfinite(value[step])
+            for place in range(len(order)):
+                value = pixels[date, order[place], line]
+                for step in range(columns):
+                    x[slots[date], line, step, place] = value[step] if good[step] else np.nan
+            for step in range(columns):
+                valid[slots[date], line, step] = good[step]
