@@ -3,8 +3,8 @@
     python benchmarks/sharpen_page.py results/sharpening docs/superresolution.md
 
 The study's folder holds what the commands of that page have written: ``evaluate/`` and
-``held-out/``, ``patches/``, and ``models/*``. Text between ``<!-- begin: NAME -->`` and
-``<!-- end -->`` is replaced; all else is left as it is.
+``held-out/``, ``patches/``, and ``models/*``; recipes are those of docs/sharpening. Text between
+``<!-- begin: NAME -->`` and ``<!-- end -->`` is replaced; all else is left as it is.
 """
 
 from __future__ import annotations
@@ -34,8 +34,19 @@ NETWORKS = {
     "SIF-CNN-SR2": ("1.947 / 0.619", "1.707 / 0.722", "1.82"),
 }
 """Published weights, measured by the same hands; with RMSE_att by the paper's protocol."""
+RETRAINED = {
+    "sc_unet": "SC-UNet, 64 px tiles",
+    "sif_sr1": "SIF-CNN-SR1",
+    "sif_sr2": "SIF-CNN-SR2",
+}
 SETTINGS_CHOSEN = "local_slope[cubic,spread,0.8]"
 """Of all settings of local slope the first in the table of held-out reconstruction."""
+RECIPES = Path(__file__).parents[1] / "docs" / "sharpening"
+PATCHES_PUBLISHED = {
+    "bicubic": "23.91 / .61 / .69",
+    "network": "28.40 / .85 / .39",
+}
+"""PSNR, SSIM and RMSE in the table of MR U-Net's repository."""
 HEAD = (
     "| method | RMSE, K | SSIM | RMSE_att, dB | HF corr. | consistency, block mean / PSF, K | "
     "reference RMSE / SSIM |\n|---|---|---|---|---|---|---|"
@@ -64,6 +75,16 @@ def _blocks(study: Path) -> Iterator[tuple[str, str]]:
         if summary:
             yield protocol, _table(summary, column)
             yield f"{protocol}-gain", _gains(summary)
+            if protocol == "registered":
+                yield "price", _price(summary)
+                yield "networks", _networks(study)
+    usefulness = study / "evaluate" / "usefulness-registered.json"
+    if usefulness.is_file():
+        yield "windows", _windows(json.loads(usefulness.read_text()))
+    restored = study / "models" / "mr_unet" / "patches.json"
+    if restored.is_file():
+        yield "mr-unet", _restored(json.loads(restored.read_text()))
+    yield "recipes", _recipes(sorted(RECIPES.glob("*.toml")))
     if (study / "held-out" / "choice.json").is_file():
         yield "short", _short(study)
     for name, most in (("held-out", 14), ("patches", None)):
@@ -140,6 +161,74 @@ def _gains(summary: Summary) -> str:
     return "\n".join(line for line in lines if "`bicubic`" not in line)
 
 
+def _networks(study: Path) -> str:
+    """The published recipes trained here beside the published weights: RMSE and SSIM."""
+    file = study / "evaluate" / "summary.csv"
+    paper, registered = (_summary(file, one) for one in ("paper", "registered"))
+    lines = ["| network | paper: here | published | registered: here | published |"]
+    lines.append("|---|---|---|---|---|")
+    for name, label in RETRAINED.items():
+        if name in registered:
+            ours = (_pair(found[name], "rmse", "ssim") for found in (paper, registered))
+            cells = [cell for both in zip(ours, NETWORKS[label], strict=False) for cell in both]
+            lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _price(summary: Summary) -> str:
+    """What exact consistency costs, and by how much maps miss their input without it."""
+    lines = ["| method | as it is: RMSE, K / SSIM | misses its input by, block mean / PSF, K | "
+             "exact: RMSE, K / SSIM |", "|---|---|---|---|"]  # fmt: skip
+    for name in ("bicubic", "dms", "local_slope", "slope_net"):
+        if name not in summary:
+            continue
+        row, exact = summary[name], summary.get(f"{name}-exact")
+        cells = [_pair(row, "rmse", "ssim"), _pair(row, "consistency_box", "consistency_psf")]
+        cells.append(_pair(exact, "rmse", "ssim") if exact else "-")
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _pair(row: Mapping[str, tuple[float, float, float]], first: str, second: str) -> str:
+    return f"{row[first][0]:.3f} / {row[second][0]:.3f}"
+
+
+def _windows(measured: Mapping[str, Any]) -> str:
+    names = measured["reference"], measured["method"]
+    lines = ["| correlation in the window | share of pixels | `{}`, K | `{}`, K |".format(*names)]
+    lines.append("|---|---|---|---|")
+    for row in measured["bins"]:
+        if row["method"] is not None:
+            place = f"{row['from']:g} to {row['to']:g}"
+            errors = f"{row['reference']:.2f} | {row['method']:.2f}"
+            lines.append(f"| {place} | {100 * row['share']:.1f} % | {errors} |")
+    return "\n".join(lines)
+
+
+def _restored(standing: Mapping[str, Any]) -> str:
+    """MR U-Net and bicubic on patches of places that were held out."""
+    lines = [f"{standing['patches']} patches of {standing['places']} places.", ""]
+    lines += [
+        "| patches | method | PSNR, dB | SSIM | RMSE, K | published |",
+        "|---|---|---|---|---|---|",
+    ]
+    for when, methods in standing["table"].items():
+        for method, row in methods.items():
+            cells = [_bounds(row["psnr"], 2), _bounds(row["ssim"], 3), _bounds(row["rmse"], 3)]
+            known = PATCHES_PUBLISHED[method] if when == "day and night" else "-"
+            name = "mr_unet" if method == "network" else method
+            lines.append(f"| {when} | `{name}` | " + " | ".join([*cells, known]) + " |")
+    return "\n".join(lines)
+
+
+def _recipes(files: list[Path]) -> str:
+    parts = []
+    for file in files:
+        text = file.read_text(encoding="utf-8").strip()
+        parts.append(f"`docs/sharpening/{file.name}`:\n\n```toml\n{text}\n```")
+    return "\n\n".join(parts)
+
+
 def _choice(choice: Mapping[str, Any], most: int | None) -> str:
     lines = [f"Noise added: {choice['noise']:.3f} K."]
     if most is not None:
@@ -169,15 +258,24 @@ def _held_out(row: Mapping[str, Any]) -> str:
 
 
 def _training(files: list[Path]) -> str:
-    lines = ["| network | folds | epochs, best | scenes to learn from | minutes in all |"]
-    lines.append("|---|---|---|---|---|")
+    heads = ("network", "folds", "seed", "epochs, best", "steps a fold", "scenes to learn from",
+             "minutes in all")  # fmt: skip
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for file in files:
-        folds = json.loads(file.read_text(encoding="utf-8"))["folds"]
+        found = json.loads(file.read_text(encoding="utf-8"))
+        folds, recipe = found["folds"], found["recipe"]
         best = ", ".join(f"{fold['best_epoch']} of {len(fold['logs'])}" for fold in folds)
         scenes = ", ".join(str(fold["scenes"][0]) for fold in folds)
+        steps = ", ".join(str(_steps(fold, recipe)) for fold in folds)
         minutes = sum(fold["seconds"] for fold in folds) / 60
-        lines.append(f"| `{file.parent.name}` | {len(folds)} | {best} | {scenes} | {minutes:.0f} |")
+        cells = [f"`{file.parent.name}`", str(len(folds)), str(found["seed"])]
+        lines.append("| " + " | ".join([*cells, best, steps, scenes, f"{minutes:.0f}"]) + " |")
     return "\n".join(lines)
+
+
+def _steps(fold: Mapping[str, Any], recipe: Mapping[str, Any]) -> int:
+    epoch = -(-fold["scenes"][0] * recipe["draws"] // recipe["batch"])
+    return epoch * len(fold["logs"])
 
 
 def _bounds(values: Any, digits: int) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines import cli_sharpen_run
-from pipelines.console import EXIT_WITH_FAILURES, emit, epoch_line, progress
+from pipelines import cli_sharpen_run, cli_sharpen_train
+from pipelines.console import EXIT_WITH_FAILURES, emit, progress
 
 if TYPE_CHECKING:
     from pipelines.sharpen import Comparison
@@ -49,6 +49,10 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Only this method; repeat as needed.", metavar="NAME"),
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="This one beside all others; repeat as needed.", metavar="NAME"),
+    ] = None,
     model: Models = None,
     pair: Annotated[
         list[int] | None, typer.Option(help="Only the pair of this id; repeat as needed.")
@@ -69,9 +73,11 @@ def evaluate(
 
     A few methods only: --method bicubic --method local_slope --protocol registered
 
-    A trained one, and its mean with another: --model models/sc_unet
-    --method sc_unet --method local_slope+sc_unet
+    All, a trained one, and its mean with another: --model models/sc_unet
+    --also local_slope+sc_unet
     """
+    if also:
+        method = [*(method or _catalogue(model).names()), *also]
     _require_known(method, model)
     from pipelines.sharpen import compare
     from pipelines.sharpen_protocol import Protocol
@@ -93,74 +99,6 @@ def evaluate(
     emit(result.to_dict(), *_told(result), json=json)
     if result.failures:
         raise typer.Exit(EXIT_WITH_FAILURES)
-
-
-@app.command()
-def train(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            help="sif_sr1, sif_sr2, sc_unet, mr_unet, slope_net, or a TOML file.", metavar="RECIPE"
-        ),
-    ],
-    pairs: Annotated[
-        Path, typer.Argument(help="Pairs, of which MODIS is read.", metavar="PAIRS.nc")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for networks.", metavar="FOLDER")],
-    folds: Annotated[int, typer.Option(min=1, help="1 keeps no place out.")] = 5,
-    fold: Annotated[list[int] | None, typer.Option(min=0, help="Only this fold.")] = None,
-    patches: Annotated[
-        Path | None, typer.Option(help="Day patches to learn from too.", metavar="PATCHES.nc")
-    ] = None,
-    most: Annotated[int | None, typer.Option(min=1, help="Draw so many patches.")] = None,
-    seed: Annotated[int, typer.Option(help="Of folds, weights and augmentation.")] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace networks of other settings.")
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document to stdout.")
-    ] = False,
-) -> None:
-    """Train a network without ASTER, one for each fold of places.
-
-    Stopped and started again it goes on after the last whole epoch.
-
-    Example: thermocube sharpen train slope_net pairs.nc --out models/slope_net --folds 3
-    """
-    from pipelines.superres_folder import recipe_of
-    from pipelines.superres_train import train as run
-
-    found = recipe_of(recipe)
-    with progress("train", quiet=json) as tell:
-
-        def told(number: int, epoch: int, row: dict[str, float]) -> None:
-            tell(epoch, found.epochs, f"fold {number}: {epoch_line(row)}")
-
-        trained = run(
-            found,
-            pairs,
-            out,
-            patches=patches,
-            most_patches=most,
-            count=folds,
-            only=fold,
-            seed=seed,
-            overwrite=overwrite,
-            on_epoch=told,
-        )
-    done = trained.settings["folds"] if trained is not None else []
-    told_of = ("left_out", "scenes", "best_epoch", "seconds")
-    document = {
-        "folder": str(out),
-        "complete": trained is not None,
-        "folds": [{key: one[key] for key in told_of} for one in done],
-    }
-    lines = [
-        f"fold {number}: best epoch {one['best_epoch']} of {len(one['logs'])}, "
-        f"{one['seconds']:.0f} s, {len(one['left_out'])} places left out"
-        for number, one in enumerate(done, start=1)
-    ]
-    emit(document, *(lines or ["some folds are lacking yet"]), json=json)
 
 
 @app.command("held-out")
@@ -210,6 +148,8 @@ def held_out(
 
 
 app.command()(cli_sharpen_run.run)
+app.command()(cli_sharpen_train.train)
+app.command("train-patches")(cli_sharpen_train.train_patches)
 
 
 def _catalogue(models: list[Path] | None) -> Catalogue:

@@ -95,7 +95,7 @@ def _draw_spectra(axes: Axes, images: Mapping[str, Array]) -> None:
     for (name, image), colour in zip(images.items(), colours, strict=True):
         levels = attenuation(image)[3:]
         wave = np.arange(3, 3 + len(levels)) / min(image.shape)
-        strong = name in ("ASTER", "local_slope")
+        strong = name in ("ASTER", "slope_net")
         axes.plot(
             wave,
             levels,
@@ -192,6 +192,21 @@ class Usefulness:
             self.squares, self.pixels, out=np.full_like(self.squares, np.nan), where=enough
         )
         return np.sqrt(mean)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the figure shows. JSON-able; null where there are too few pixels."""
+        shares = self.pixels / max(self.pixels.sum(), 1)
+        bins = zip(EDGES[:-1], EDGES[1:], shares.tolist(), *self.errors.tolist(), strict=True)
+        names = ("from", "to", "share", "reference", "method")
+        return {
+            "method": self.method,
+            "reference": self.reference,
+            "by_pair": self.by_pair.tolist(),
+            "bins": [
+                dict(zip(names, (None if np.isnan(one) else one for one in row), strict=True))
+                for row in bins
+            ],
+        }
 
 
 def local_correlation(lst: Array, ndvi: Array) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
+from json import dumps
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from pipelines.sharpen_variants import Variant
 
 DPI = 110
-OURS = "local_slope"
+OURS = ("slope_net", "local_slope")
+"""Of which the first that was asked for is set beside the yardstick."""
 MOST_SHOWN = 7
 Asked = Mapping[Protocol, Mapping[str, "Variant"]]
 
@@ -63,7 +65,7 @@ def write_all(
     with writing(result.folder):
         for name, text in texts.items():
             _write(result, name, text)
-        for name, figure in _figures(scores, pairs, asked, figures):
+        for name, figure in _figures(result, scores, pairs, asked, figures):
             path = result.folder / f"{name}.png"
             pictures.append((name, png(figure, DPI)))
             path.write_bytes(b64decode(pictures[-1][1].partition(",")[2]))
@@ -78,15 +80,21 @@ def _write(result: Comparison, name: str, text: str) -> None:
 
 
 def _figures(
-    scores: Mapping[Protocol, Sequence[Score]], pairs: Sequence[Pair], asked: Asked, number: int
+    result: Comparison,
+    scores: Mapping[Protocol, Sequence[Score]],
+    pairs: Sequence[Pair],
+    asked: Asked,
+    number: int,
 ) -> Iterator[tuple[str, Figure]]:
     from pipelines.sharpen_figures import Usefulness, pair_page, usefulness
 
     for protocol, known in asked.items():
         scored = {score.pair for score in scores[protocol]}
         drawable = [pair for pair in pairs if pair.id in scored]
-        if number and {OURS, REFERENCE} <= set(known) and drawable:
-            measured = Usefulness.measure(drawable, protocol, known[OURS], known[REFERENCE])
+        ours = next((name for name in OURS if name in known), None)
+        if number and ours and REFERENCE in known and drawable:
+            measured = Usefulness.measure(drawable, protocol, known[ours], known[REFERENCE])
+            _write(result, f"usefulness-{protocol}.json", dumps(measured.to_dict(), indent=1))
             yield f"usefulness-{protocol}", usefulness(measured)
         shown = _shown(known, scores[protocol])
         for pair in _spread(drawable, number):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cube.errors import ModelError
 from pipelines.checkpoint import Checkpoint
-from pipelines.superres_samples import Batch, Samples
+from pipelines.superres_samples import Batch, Samples, Statistics
 
 if TYPE_CHECKING:
     import keras
+
+    from models.superres.recipes import Recipe
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number, from 1, and its losses."""
@@ -62,6 +66,39 @@ class Fit:
         if not optimiser.built:
             optimiser.build(self.network.trainable_variables)
         return [*self.network.variables, *optimiser.variables]
+
+
+def compiled(recipe: Recipe, statistics: Statistics, scenes: int, seed: int) -> keras.Model:
+    """The network of a recipe with fresh weights, ready to learn from so many scenes."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    with _precision(recipe.precision):
+        network = recipe.build(statistics.mean, statistics.std)
+    network.compile(optimizer=recipe.optimiser(scenes), loss=recipe.loss(*statistics.std))
+    return network
+
+
+def save(network: keras.Model, recipe: Recipe, statistics: Statistics, path: Path) -> None:
+    """Write a trained network, in float32 whatever it was trained in."""
+    from models import files
+
+    kept = recipe.build(statistics.mean, statistics.std)
+    with files.variables_as_arrays():
+        kept.set_weights(network.get_weights())
+    files.save(kept, path)
+
+
+@contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def fit(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from models.sharpening.blocks import expand
+from models.sharpening.degradation import Degradation
 from models.sharpening.features import Known, features, taken_back
 from pipelines.pairs import SCALE, Array
 from pipelines.superres_scenes import Scene
@@ -16,6 +17,7 @@ from pipelines.superres_scenes import Scene
 if TYPE_CHECKING:
     from models.superres.recipes import Recipe
 
+DECIMATION = Degradation.decimation()
 Batch = tuple[np.ndarray, np.ndarray]
 """Input (n, y, x, band) and target (n, y, x, 1), or (n, y, x, 2) of the losses that know no fine
 LST (`models.superres.losses`); float32."""
@@ -24,7 +26,8 @@ LST (`models.superres.losses`); float32."""
 class Statistics(NamedTuple):
     """Means and standard deviations over the scenes to learn from: of LST (K), and of NDVI.
 
-    Of LST less the scene's own mean where the recipe takes its level from the scene.
+    Of LST less the scene's own mean where the recipe takes its level from the scene. The recipe's
+    standard deviations, where it has some.
     """
 
     mean: tuple[float, float]
@@ -37,10 +40,8 @@ class Statistics(NamedTuple):
             [(scene.lst - level_of(recipe, scene.lst)).ravel() for scene in scenes]
         )
         ndvi = np.concatenate([_finest(scene).ravel() for scene in scenes])
-        return cls(
-            (float(np.nanmean(lst)), float(np.nanmean(ndvi))),
-            (float(np.nanstd(lst)), float(np.nanstd(ndvi))),
-        )
+        own = (float(np.nanstd(lst)), float(np.nanstd(ndvi)))
+        return cls((float(np.nanmean(lst)), float(np.nanmean(ndvi))), recipe.std or own)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,11 @@ def level_of(recipe: Recipe, lst: Array) -> float:
 
 def _images(recipe: Recipe, scene: Scene) -> tuple[Array, Array]:
     """LST, and NDVI as fine as the recipe learns from."""
-    return scene.lst, scene.coarse_ndvi if recipe.scale_invariant else _finest(scene)
+    if not recipe.scale_invariant:
+        return scene.lst, _finest(scene)
+    if recipe.guide == "decimated" and scene.ndvi is not None:
+        return scene.lst, DECIMATION(scene.ndvi)
+    return scene.lst, scene.coarse_ndvi
 
 
 def _finest(scene: Scene) -> Array:
@@ -94,13 +99,14 @@ def _finest(scene: Scene) -> Array:
 
 
 def _arrays(recipe: Recipe, lst: Array, ndvi: Array, rng: np.random.Generator) -> Batch:
-    lst = lst - level_of(recipe, lst)
+    level = level_of(recipe, lst)
     if recipe.scale_invariant:
+        # The level goes afterwards: the 4-norm is one of kelvins above zero.
         known = known_of(recipe, lst, ndvi, rng)
-        inputs = features(recipe.network, known.lst, known.ndvi, damp=False)
-        return inputs, known.truth[..., None].astype(np.float32)
-    target = np.stack([expand(lst, SCALE), ndvi], axis=-1).astype(np.float32)
-    return features(recipe.network, lst, ndvi), target
+        inputs = features(recipe.network, known.lst - level, known.ndvi, damp=False)
+        return inputs, (known.truth - level)[..., None].astype(np.float32)
+    target = np.stack([expand(lst - level, SCALE), ndvi], axis=-1).astype(np.float32)
+    return features(recipe.network, lst - level, ndvi), target
 
 
 def known_of(recipe: Recipe, lst: Array, ndvi: Array, rng: np.random.Generator) -> Known:
@@ -119,9 +125,8 @@ def _turned(image: Array, which: int) -> Array:
 def _cut(
     lst: Array, ndvi: Array, side: int, ratio: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """A random square; where LST and NDVI are of one resolution, on a multiple of the scale."""
-    step = SCALE if ratio == 1 else 1
-    row, column = (int(rng.integers((size - side) // step + 1)) * step for size in lst.shape)
+    """A random square."""
+    row, column = (int(rng.integers(size - side + 1)) for size in lst.shape)
     near = slice(row, row + side), slice(column, column + side)
     fine = tuple(slice(ratio * part.start, ratio * part.stop) for part in near)
     return lst[near], ndvi[fine]

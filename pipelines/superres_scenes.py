@@ -50,6 +50,11 @@ class Fold:
     test: tuple[Scene, ...]
 
     @property
+    def parts(self) -> tuple[tuple[Scene, ...], ...]:
+        """The three, in that order."""
+        return self.train, self.validation, self.test
+
+    @property
     def left_out(self) -> tuple[int, ...]:
         """Locations of the test scenes."""
         return tuple(sorted({scene.location for scene in self.test if scene.location is not None}))
@@ -94,7 +99,12 @@ def scenes_of_pairs(path: str | Path, ids: Sequence[int] | None = None) -> list[
 
 
 def scenes_of_patches(
-    path: str | Path, when: When = "day", most: int | None = None, seed: int = 0
+    path: str | Path,
+    when: When = "day",
+    most: int | None = None,
+    seed: int = 0,
+    *,
+    guided: bool = True,
 ) -> list[Scene]:
     """Read patches of MODIS LST with the NDVI of their 16 days, both at 1 km.
 
@@ -108,6 +118,8 @@ def scenes_of_patches(
         Draw so many at random; None for all.
     seed
         Of the draw.
+    guided
+        Leave out patches without an NDVI; otherwise theirs is missing everywhere.
 
     Raises
     ------
@@ -119,13 +131,14 @@ def scenes_of_patches(
     Pixels without an NDVI (not positive reflectance, such as water) are NaN.
     """
     found = _read(path, PATCH_FIELDS)
-    rows = np.flatnonzero(found["ndvi_index"] >= 0)
+    rows = np.flatnonzero(found["ndvi_index"] >= (0 if guided else -1))
     if most is not None and most < len(rows):
         rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     scenes = []
     for row in rows:
-        ndvi = found["ndvi_1km"][int(found["ndvi_index"][row])].astype(np.float64)
-        ndvi[np.abs(ndvi) > 1] = np.nan
+        partner = int(found["ndvi_index"][row])
+        ndvi = found["ndvi_1km"][partner].astype(np.float64)
+        ndvi[(np.abs(ndvi) > 1) | (partner < 0)] = np.nan
         scenes.append(
             Scene(
                 name=f"patch {row} {when}",

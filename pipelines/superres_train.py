@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cube.errors import StoreError
 from pipelines.checkpoint import Checkpoint
-from pipelines.superres_fit import Fit, fit
+from pipelines.superres_fit import Fit, compiled, fit, save
 from pipelines.superres_folder import FORMAT, SETTINGS, Trained, network_file
 from pipelines.superres_samples import Samples, Statistics
 from pipelines.superres_scenes import Fold, folds, scenes_of_pairs, scenes_of_patches
@@ -133,16 +133,9 @@ def _plan(
 
 
 def _train_fold(plan: Plan, number: int, folder: Path, on_epoch: Any) -> None:
-    import keras
-
-    from models import files
-
     fold, recipe = plan.folds[number], plan.recipe
     statistics = Statistics.of(fold.train, recipe)
-    keras.utils.set_random_seed(plan.seed + number)
-    network = recipe.build(statistics.mean, statistics.std)
-    loss = recipe.loss(statistics.std[0], statistics.std[1])
-    network.compile(optimizer=recipe.optimiser(len(fold.train)), loss=loss)
+    network = compiled(recipe, statistics, len(fold.train), plan.seed + number)
     checkpoint = Checkpoint.beside(folder / network_file(number), plan.key(number))
     course = fit(
         network,
@@ -151,15 +144,15 @@ def _train_fold(plan: Plan, number: int, folder: Path, on_epoch: Any) -> None:
         checkpoint,
         on_epoch,
     )
-    files.save(network, folder / network_file(number))
-    _note(folder, number, plan, statistics, course)
+    save(network, recipe, statistics, folder / network_file(number))
+    note = {"key": plan.key(number), **note_of(fold, statistics, course)}
+    _note_file(folder, number).write_text(json.dumps(note), encoding="utf-8")
     checkpoint.clear()
 
 
-def _note(folder: Path, number: int, plan: Plan, statistics: Statistics, course: Fit) -> None:
-    fold = plan.folds[number]
-    note = {
-        "key": plan.key(number),
+def note_of(fold: Fold, statistics: Statistics, course: Fit) -> dict[str, Any]:
+    """How one network was trained. JSON-able."""
+    return {
         "left_out": list(fold.left_out),
         "scenes": [len(fold.train), len(fold.validation), len(fold.test)],
         "mean": statistics.mean,
@@ -168,7 +161,6 @@ def _note(folder: Path, number: int, plan: Plan, statistics: Statistics, course:
         "seconds": round(sum(row["seconds"] for row in course.logs), 1),
         "logs": course.logs,
     }
-    _note_file(folder, number).write_text(json.dumps(note), encoding="utf-8")
 
 
 def _note_file(folder: Path, number: int) -> Path:

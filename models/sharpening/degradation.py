@@ -12,6 +12,9 @@ from models.sharpening.blocks import Array, image_of
 from models.sharpening.gradients import gaussian_kernel
 from models.sharpening.interpolation import enlarge
 
+_CUBIC = (-0.09375, 0.59375, 0.59375, -0.09375)
+"""Weights half-way between two pixels of a line."""
+
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
@@ -61,9 +64,13 @@ class Degradation:
         """
         if scale % 2:
             raise ValueError(f"bicubic decimation is defined here for even ratios, not {scale}")
-        cubic = np.array([-0.09375, 0.59375, 0.59375, -0.09375])
-        weights = np.convolve(gaussian_kernel(mtf, scale), cubic)
+        weights = np.convolve(gaussian_kernel(mtf, scale), _CUBIC)
         return cls("published", tuple(weights.tolist()), scale)
+
+    @classmethod
+    def decimation(cls) -> Self:
+        """Bicubic decimation by 4 (a = -0.75) with nothing to smooth first: what is finer folds."""
+        return cls("decimation", _CUBIC, 4)
 
     def __call__(self, fine: npt.ArrayLike) -> Array:
         """Degrade a fine map (scale * y, scale * x) to (y, x), the border mirrored.

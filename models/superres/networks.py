@@ -101,7 +101,8 @@ def build_sif(
         x = layers.Concatenate(name=f"{name}_skip")([x, skip])
         width = settings.channels[max(level - 1, 0)]
         x = _convolutions(x, (x.shape[-1] // 2, width), name, settings.norm_momentum)
-    x = layers.Conv2D(1, 3, name="head")(Pad(name="head_pad")(x))
+    # In float32 under any policy: half precision tells kelvins apart by tenths only.
+    x = layers.Conv2D(1, 3, dtype="float32", name="head")(Pad(name="head_pad")(x))
     outputs = layers.Rescaling(std[0], offset=mean[0], dtype="float32", name="kelvin")(x)
     return keras.Model(inputs, outputs, name="sif_cnn")
 
@@ -132,8 +133,12 @@ def build_mr_unet(settings: MrUNetSettings, *, size: int | None = None) -> keras
     _check_size(size, settings.step)
     momentum = settings.norm_momentum
     inputs = keras.Input((size, size, 1), name="lst")
-    scaled = layers.Rescaling(1 / LARGEST_LST, name="scale")(inputs)
-    x = _convolutions(scaled, (settings.channels[0],) * 2, "stem", momentum, "same")
+    scaled = layers.Rescaling(1 / LARGEST_LST, dtype="float32", name="scale")(inputs)
+    # What comes in and goes out is in float32 under any policy: LST over its maximum differs by
+    # less than half precision can tell.
+    width = settings.channels[0]
+    x = _convolutions(scaled, (width,), "stem", momentum, "same", dtype="float32")
+    x = _convolutions(x, (width,), "stem_b", momentum, "same")
     skips = []
     for level, width in enumerate(settings.channels[1:], start=1):
         skips.append(x)
@@ -144,8 +149,8 @@ def build_mr_unet(settings: MrUNetSettings, *, size: int | None = None) -> keras
         x = _enlarged(x, width, f"{name}_up", settings)
         x = layers.Concatenate(name=f"{name}_skip")([x, skips[level]])
         x = _convolutions(x, (width,) * 2, name, momentum, "same")
-    x = layers.Conv2D(1, 1, name="head")(x)
-    x = layers.Add(name="residual")([x, scaled])
+    x = layers.Conv2D(1, 1, dtype="float32", name="head")(x)
+    x = layers.Add(dtype="float32", name="residual")([x, scaled])
     outputs = layers.Rescaling(LARGEST_LST, dtype="float32", name="kelvin")(x)
     return keras.Model(inputs, outputs, name="mr_unet")
 
@@ -179,21 +184,28 @@ def _enlarged(x: Any, width: int, name: str, settings: MrUNetSettings) -> Any:
 
 
 def _convolutions(
-    x: Any, widths: tuple[int, ...], name: str, momentum: float, padding: str = "edge"
+    x: Any,
+    widths: tuple[int, ...],
+    name: str,
+    momentum: float,
+    padding: str = "edge",
+    dtype: str | None = None,
 ) -> Any:
     """3 x 3 convolutions without bias, each with batch normalisation and ReLU."""
     for part, width in zip("abc", widths, strict=False):
+        called, valid = f"{name}_{part}", "valid" if padding == "edge" else padding
         if padding == "edge":
-            x = Pad(name=f"{name}_{part}_pad")(x)
-        valid = "valid" if padding == "edge" else padding
-        x = layers.Conv2D(width, 3, padding=valid, use_bias=False, name=f"{name}_{part}_conv")(x)
-        x = _norm(momentum, f"{name}_{part}_norm")(x)
-        x = layers.ReLU(name=f"{name}_{part}_relu")(x)
+            x = Pad(name=f"{called}_pad")(x)
+        x = layers.Conv2D(
+            width, 3, padding=valid, use_bias=False, dtype=dtype, name=f"{called}_conv"
+        )(x)
+        x = _norm(momentum, f"{called}_norm", dtype)(x)
+        x = layers.ReLU(dtype=dtype, name=f"{called}_relu")(x)
     return x
 
 
-def _norm(momentum: float, name: str) -> layers.Layer:
-    return layers.BatchNormalization(momentum=momentum, epsilon=1e-5, name=name)
+def _norm(momentum: float, name: str, dtype: str | None = None) -> layers.Layer:
+    return layers.BatchNormalization(momentum=momentum, epsilon=1e-5, dtype=dtype, name=name)
 
 
 def _check_size(size: int | None, step: int) -> None:

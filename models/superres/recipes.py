@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import keras
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from models.sharpening.features import Coarsening, NetworkName
 from models.superres.guided import SlopeSettings, build_slope
@@ -13,9 +13,14 @@ from models.superres.losses import MixGL, ScaledHuber, ScaleInvarianceFree
 from models.superres.networks import MrUNetSettings, SifSettings, build_mr_unet, build_sif
 
 Symmetries = Literal["none", "flips", "all"]
+Guide = Literal["psf", "decimated"]
+Precision = Literal["float32", "mixed_bfloat16"]
 Objective = Literal["sif_sobel", "sif_high_pass", "huber", "mix_gl"]
 
 
+STUDY_STD = (8.155, 0.1667)
+"""Of LST (kelvin) and NDVI in MODIS over the study's own training images, recovered from a map it
+has published: what its gamma is told in."""
 PRESETS = ("sif_sr1", "sif_sr2", "sc_unet", "mr_unet", "slope_net")
 
 
@@ -52,6 +57,9 @@ class Recipe(BaseModel):
     """Augment by horizontal flips, or by all eight symmetries of the square."""
     coarsening: Coarsening = "norm4"
     """How images are degraded to learn from (``scale_invariant``)."""
+    guide: Guide = "psf"
+    """How NDVI is degraded to learn from (``scale_invariant``): by the sensor's point spread
+    function, or by bicubic decimation without smoothing, as published."""
     noise: float = Field(default=0.0, ge=0.0)
     """Kelvin of white noise added to the degraded LST (``scale_invariant``)."""
     contrast: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -65,6 +73,11 @@ class Recipe(BaseModel):
     """Times that each image, anew augmented and cropped, is drawn in an epoch."""
     huber_std: float | None = Field(default=None, gt=0.0)
     """Kelvin that the Huber loss takes for 1; None for the standard deviation of LST."""
+    std: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Standard deviations of LST (K) and NDVI that `gamma` and losses are told in; None for those
+    of the scenes that are learnt from, which make texture weaker where these are more alike."""
+    precision: Precision = "float32"
+    """Of the arithmetic in training; networks are kept, and used, in float32."""
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -82,12 +95,23 @@ class Recipe(BaseModel):
         match name:
             case "sif_sr1":
                 return cls(
-                    objective="sif_sobel", alpha=0.99, gamma=-0.5, learning_rate=1e-3, epochs=100
+                    objective="sif_sobel",
+                    alpha=0.99,
+                    gamma=-0.5,
+                    std=STUDY_STD,
+                    learning_rate=1e-3,
+                    epochs=100,
                 )
             case "sif_sr2":
-                return cls(objective="sif_high_pass", alpha=0.5, gamma=-0.25)
+                return cls(objective="sif_high_pass", alpha=0.5, gamma=-0.25, std=STUDY_STD)
             case "sc_unet":
-                return cls(objective="huber", scale_invariant=True, patience=20)
+                return cls(
+                    objective="huber",
+                    scale_invariant=True,
+                    guide="decimated",
+                    std=STUDY_STD,
+                    patience=20,
+                )
             case "mr_unet":
                 return cls(
                     network="mr_unet",

@@ -62,3 +62,16 @@ def test_noise_is_told_from_detail_that_the_sensor_has_blurred(noise: float) -> 
     seen = lst + Degradation.gaussian()(ground) + noise * rng.standard_normal(lst.shape)
     found = sensor_noise(unexplained(seen, ndvi), Degradation.gaussian())
     assert found == pytest.approx(noise, abs=0.35)
+
+
+def test_decimation_smooths_nothing_and_is_opencvs() -> None:
+    rows = np.arange(16.0)[:, None] + np.zeros(16)
+    decimated = Degradation.decimation()
+    # The middle of each block, but where the border is mirrored.
+    np.testing.assert_allclose(decimated(rows)[1:-1, 0], [5.5, 9.5])
+    noise = np.random.default_rng(2).standard_normal((256, 256))
+    # (0.59375^2 + 0.09375^2) * 2 along each axis, against 1 / 4 of a mean over the block.
+    assert decimated(noise).std() == pytest.approx(0.7227, rel=0.05)
+    published, smooth = Degradation.published(), Degradation.gaussian()
+    assert len(published.weights) == len(decimated.weights) + 8
+    assert decimated(noise).std() > 4 * smooth(noise).std()

@@ -144,6 +144,9 @@ def test_published_recipes() -> None:
     assert (first.alpha, first.gamma, first.learning_rate) == (0.99, -0.5, 1e-3)
     assert (second.alpha, second.gamma, second.learning_rate) == (0.5, -0.25, 1e-4)
     assert third.scale_invariant and not first.scale_invariant
+    assert third.coarsening == "norm4" and third.guide == "decimated" and third.noise == 0
+    # Gamma is told in the study's own deviations.
+    assert first.std == second.std == (8.155, 0.1667)
     assert Recipe.preset("mr_unet").patience is None
     with pytest.raises(ValueError, match="sif_sr1"):
         Recipe.preset("sif_sr3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from pipelines.sharpen_rows import FILE
 from pipelines.sharpen_table import GAIN, table
 from pipelines.sharpen_variants import Catalogue, names
 
+BLOCKS = ("registered", "price", "windows")
 FAST = ("bicubic", "tsharp", "local_slope", "local_slope-registered", "local_slope-exact")
 
 
@@ -63,6 +65,35 @@ def test_the_command_writes_tables_and_figures(pairs: Path, tmp_path: Path) -> N
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/png;base64,") == 4 and "http" not in page
     assert "| local_slope-registered |" in (tmp_path / "table.md").read_text()
+    useful = json.loads((tmp_path / "usefulness-registered.json").read_text())
+    assert (useful["method"], useful["reference"]) == ("local_slope", "bicubic")
+    assert sum(row["share"] for row in useful["bins"]) == pytest.approx(1)
+    best = max(useful["bins"], key=lambda row: row["share"])
+    assert 0 < best["method"] < 20 and 0 < best["reference"] < 20
+    text = filled_page(tmp_path)
+    assert "old" not in text and text.startswith("Kept.") and text.count("<!-- end -->") == 3
+    slope = registered["local_slope"]
+    assert f"| `local_slope` | {slope['rmse']['estimate']:.3f} [" in text
+    exact = registered["local_slope-exact"]["rmse"]["estimate"]
+    assert f" | {exact:.3f} / " in text.split("begin: price")[1]
+    assert f"| {100 * best['share']:.1f} % |" in text.split("begin: windows")[1]
+
+
+def filled_page(evaluated: Path) -> str:
+    """What the benchmarks' page makes of a comparison's folder."""
+    source = Path(__file__).resolve().parents[2] / "benchmarks" / "sharpen_page.py"
+    spec = importlib.util.spec_from_file_location("sharpen_page", source)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    study = evaluated / "study"
+    study.mkdir()
+    (study / "evaluate").symlink_to(evaluated)
+    blocks = (f"<!-- begin: {name} -->\nold\n<!-- end -->\n" for name in BLOCKS)
+    page = evaluated / "page.md"
+    page.write_text("Kept.\n" + "".join(blocks))
+    module.main(study, page)
+    return page.read_text()
 
 
 def test_rows_outlive_a_kill(pairs: Path, tmp_path: Path) -> None:
@@ -77,7 +108,8 @@ def test_rows_outlive_a_kill(pairs: Path, tmp_path: Path) -> None:
     told = json.loads(again.stdout)
     assert told["rows"] == 4 and told["resumed"] == 1
     assert told["tables"]["paper"]["methods"]["bicubic"]["rmse"]["estimate"] == 123.0
-    more = run(pairs, tmp_path, *methods("bicubic", "nearest"), "--figures", "0", "--json")
+    beside = [*methods("bicubic"), "--also", "nearest"]
+    more = run(pairs, tmp_path, *beside, "--figures", "0", "--json")
     assert json.loads(more.stdout)["resumed"] == 2
     assert len(file.read_text().splitlines()) == 1 + 6
 

@@ -13,13 +13,17 @@ pytest.importorskip("keras", reason="needs Keras and a backend: install thermocu
 
 import thermal_pairs  # noqa: E402
 
-from cube.errors import ModelError, StoreError  # noqa: E402
+from cube.errors import ModelError, PairsError, StoreError  # noqa: E402
 from models.superres import Recipe  # noqa: E402
-from modis_scenes import scene, write_scenes  # noqa: E402
+from models.superres.recipes import STUDY_STD  # noqa: E402
+from modis_scenes import scene, write_patches, write_scenes  # noqa: E402
 from pipelines.sharpen import compare  # noqa: E402
 from pipelines.sharpen_engine import Facts, Part  # noqa: E402
 from pipelines.sharpen_protocol import Protocol  # noqa: E402
 from pipelines.superres_folder import SETTINGS, Trained, recipe_of  # noqa: E402
+from pipelines.superres_patches import by_place, train_on_patches  # noqa: E402
+from pipelines.superres_samples import Samples, Statistics  # noqa: E402
+from pipelines.superres_scenes import scenes_of_pairs, scenes_of_patches  # noqa: E402
 from pipelines.superres_train import train  # noqa: E402
 
 TINY = {"channels": (4, 4, 4), "epochs": 2, "batch": 4, "draws": 1}
@@ -166,6 +170,77 @@ def test_recipes_come_from_presets_and_files(tmp_path: Path) -> None:
             recipe_of(str(file))
     with pytest.raises(ModelError, match="slope_net"):
         recipe_of("sif_sr3")
+
+
+def test_gamma_is_told_in_the_deviations_of_the_recipe(scenes_file: Path) -> None:
+    scenes = scenes_of_pairs(scenes_file)
+    published = recipe("sif_sr1")
+    assert Statistics.of(scenes, published).std == STUDY_STD
+    own = Statistics.of(scenes, published.model_copy(update={"std": None, "level": "scene"}))
+    lst = np.stack([scene.lst - scene.lst.mean() for scene in scenes])
+    assert own.std[0] == pytest.approx(lst.std()) and own.mean[0] == pytest.approx(0, abs=1e-9)
+
+
+def test_learning_from_the_four_norm_keeps_the_level_of_a_scene(scenes_file: Path) -> None:
+    scenes = scenes_of_pairs(scenes_file)[:1]
+    changes = {"level": "scene", "crop": 16, "symmetries": "all", "channels": None}
+    learnt = Samples(scenes, recipe("sc_unet", **changes))
+    inputs, targets = next(learnt.epoch(0))
+    assert inputs.shape == (1, 16, 16, 2)
+    # Both are told from the mean of the part that was cut out.
+    assert abs(float(targets.mean())) < 1e-3
+    assert float(inputs[..., 0].mean()) == pytest.approx(float(targets.mean()), abs=0.1)
+    coarse = Samples(scenes, recipe("sc_unet", guide="psf", channels=None))
+    deviations = [next(one.plain())[0][..., 1].std() for one in (learnt, coarse)]
+    assert deviations[0] > 1.1 * deviations[1]  # what is decimated is not smoothed
+
+
+def test_a_network_trained_in_half_precision_is_kept_in_full(
+    scenes_file: Path, tmp_path: Path
+) -> None:
+    changes = {"precision": "mixed_bfloat16", "level": "scene", "epochs": 1}
+    found = train(recipe("sc_unet", **changes), scenes_file, tmp_path, count=1)
+    assert found is not None
+    network = found.network(0)
+    assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+    lst, ndvi = scene(32, 2)
+    assert np.isfinite(found.sharpen(lst, ndvi)).all()
+
+
+def test_a_network_of_lst_alone_is_judged_on_places_it_has_not_seen(tmp_path: Path) -> None:
+    patches = write_patches(tmp_path / "patches.nc", count=16, places=8)
+    tiny = recipe("mr_unet", epochs=2)
+    folder = tmp_path / "mr_unet"
+    epochs: list[int] = []
+    again = [
+        train_on_patches(tiny, patches, folder, on_epoch=lambda epoch, _: epochs.append(epoch))
+        for _ in range(2)
+    ]
+    assert epochs == [1, 2] and again[0].to_dict() == again[1].to_dict()
+    standing = again[0]
+    assert (standing.patches, standing.places) == (8, 2)
+    day, night = (standing.table[when] for when in ("day", "night"))
+    assert 0 < night["bicubic"]["rmse"][0] < day["bicubic"]["rmse"][0] < day["network"]["rmse"][0]
+    assert "| night | `network` |" in standing.markdown()
+    split = by_place(scenes_of_patches(patches, guided=False), 0.25, 0)
+    learnt, stopped, judged = ({one.corner for one in part} for part in split.parts)
+    assert learnt and stopped and judged
+    assert not (learnt & stopped or learnt & judged or stopped & judged)
+    with pytest.raises(ModelError, match="LST alone"):
+        train_on_patches(recipe("sc_unet"), patches, tmp_path / "other")
+    with pytest.raises(PairsError, match="too few"):
+        train_on_patches(tiny, write_patches(tmp_path / "one.nc"), tmp_path / "other")
+
+
+def test_recipes_of_the_page_are_the_published_ones_but_for_their_course() -> None:
+    folder = Path(__file__).resolve().parents[2] / "docs" / "sharpening"
+    files = sorted(folder.glob("*.toml"))
+    assert {file.stem for file in files} == {"mr_unet", "sc_unet", "sif_sr1", "sif_sr2"}
+    kept = ("objective", "alpha", "gamma", "std", "scale_invariant", "coarsening", "guide", "noise")
+    for file in files:
+        found, published = recipe_of(str(file)), Recipe.preset(file.stem)
+        assert found != published
+        assert all(getattr(found, name) == getattr(published, name) for name in kept)
 
 
 def test_folders_that_are_none_are_refused(trained: Trained, tmp_path: Path) -> None:

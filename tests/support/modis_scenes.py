@@ -39,7 +39,7 @@ def write_scenes(path: Path, count: int = 6, places: int = 6, side: int = 32) ->
     return path
 
 
-def write_patches(path: Path, count: int = 3, side: int = 32) -> Path:
+def write_patches(path: Path, count: int = 3, side: int = 32, places: int = 1) -> Path:
     """Patches by day and night; NDVI matters by day only. One has water, one no NDVI."""
     blur = Degradation.gaussian()
     images = [scene(side, 100 + seed) for seed in range(count)]
@@ -52,7 +52,7 @@ def write_patches(path: Path, count: int = 3, side: int = 32) -> Path:
             "lst": (("patch", "daynight", "y", "x"), np.stack([day, night], axis=1)),
             "ndvi_1km": (("ndvi_patch", "y", "x"), ndvi),
             "ndvi_index": ("patch", np.r_[np.arange(count - 1), -1]),
-            "row0": ("patch", np.full(count, 600)),
+            "row0": ("patch", 600 + 64 * (np.arange(count) % places)),
             "col0": ("patch", np.full(count, 700)),
         }
     )
