@@ -13,6 +13,8 @@ STUDY ?= study
 DATA ?= ../shared/data
 SHARPENING ?= sharpening
 PAIRS ?= $(DATA)/modis_aster_pairs.nc
+PATCHES ?= $(DATA)/modis_lst_patches.nc
+SHARPENED = $(foreach n,slope_net sc_unet sif_sr1 sif_sr2,--model $(SHARPENING)/models/$(n))
 PYTHON_VERSION ?= 3.12
 
 help: ## List the targets.
@@ -57,6 +59,10 @@ study: .venv/.ready ## The rock-and-soil study on real pixels; writes docs/resul
 	  $(RUN)thermocube study baselines $(STUDY)/$$r.toml $(STUDY)/baselines-$$r.json || exit 1; done
 	$(RUN)thermocube study classify $(STUDY)/puertollano.toml \
 	  $(STUDY)/classify-puertollano-layers.json --layers $(DATA)/thesis_puertollano.nc
+	$(RUN)thermocube study distance $(STUDY)/puertollano.toml $(STUDY)/distance-puertollano.json
+	$(RUN)thermocube study distance $(STUDY)/puertollano.toml \
+	  $(STUDY)/distance-puertollano-layers.json --layers $(DATA)/thesis_puertollano.nc
+	$(RUN)thermocube study distance $(STUDY)/santa.toml $(STUDY)/distance-santa.json
 	$(RUN)thermocube study transfer $(STUDY)/puertollano.toml $(STUDY)/santa.toml \
 	  $(STUDY)/transfer-to-santa.json
 	$(RUN)thermocube study transfer $(STUDY)/santa.toml $(STUDY)/puertollano.toml \
@@ -66,16 +72,46 @@ study: .venv/.ready ## The rock-and-soil study on real pixels; writes docs/resul
 	  --layers $(DATA)/thesis_puertollano.nc || exit 1; done
 	$(RUN)thermocube study confidence $(STUDY)/classify-santa.npz $(STUDY)/confidence-santa.json
 	$(RUN)thermocube study grids $(DATA)/thesis_santa.nc $(STUDY)/grids-santa.json
+	$(MAKE) protocol learn
 	$(RUN)thermocube study page $(STUDY) docs/results.md
 	mkdir -p docs/results && cp $(STUDY)/*.json docs/results/
 
-sharpening: .venv/.ready ## Train, choose and score slope_net on PAIRS; tables in sharpening/.
+protocol: .venv/.ready ## Networks under the study's own split, once `make study` has made the cubes.
+	for f in $(filter-out %-first.toml,$(wildcard docs/results/protocol-*.toml)); do \
+	  n=$$(basename $$f .toml) && n=$${n#protocol-} && r=$${n#*-} && m=$(STUDY)/models/$$n; \
+	  start=; [ $$r = santa ] && stride=281 || stride=128; \
+	  if [ -e $${f%.toml}-first.toml ]; then start="--start $$m-first"; \
+	    $(RUN)thermocube train $(STUDY)/$$r.toml $$m-first --recipe $${f%.toml}-first.toml \
+	      --overwrite || exit 1; fi; \
+	  $(RUN)thermocube train $(STUDY)/$$r.toml $$m --recipe $$f $$start --overwrite && \
+	  $(RUN)thermocube predict $(STUDY)/$$r.toml $$m --stride $$stride --overwrite && \
+	  $(RUN)thermocube evaluate $(STUDY)/$$r.toml $$m --json > $(STUDY)/protocol-$$n.json && \
+	  $(RUN)thermocube study shuffled $(STUDY)/$$r.toml $$m $(STUDY)/shuffled-$$n.json \
+	    || exit 1; done
+
+learn: .venv/.ready ## Train networks on simulated regions; do they learn what is there?
+	$(RUN)thermocube study learn $(STUDY)/simulated $(STUDY)/learn-simulated.json
+
+sharpening: .venv/.ready ## Train, choose and score sharpening on PAIRS and PATCHES; updates docs/superresolution.md.
 	$(RUN)thermocube sharpen train slope_net $(PAIRS) --out $(SHARPENING)/models/slope_net \
 	  --folds 5 --seed 1
-	$(RUN)thermocube sharpen held-out $(PAIRS) --out $(SHARPENING)/held-out \
-	  --model $(SHARPENING)/models/slope_net --mean local_slope+slope_net
-	$(RUN)thermocube sharpen evaluate $(PAIRS) --out $(SHARPENING)/evaluate \
+	$(RUN)thermocube sharpen train docs/sharpening/sc_unet.toml $(PAIRS) \
+	  --out $(SHARPENING)/models/sc_unet --folds 3
+	for n in sif_sr1 sif_sr2; do $(RUN)thermocube sharpen train docs/sharpening/$$n.toml $(PAIRS) \
+	  --out $(SHARPENING)/models/$$n --folds 2 || exit 1; done
+	$(RUN)thermocube sharpen train-patches docs/sharpening/mr_unet.toml $(PATCHES) \
+	  --out $(SHARPENING)/models/mr_unet
+	$(RUN)thermocube sharpen held-out $(PAIRS) --out $(SHARPENING)/held-out $(SHARPENED) \
+	  --mean local_slope+slope_net --mean slope_net+sc_unet --mean local_slope+slope_net+sc_unet
+	$(RUN)thermocube sharpen held-out $(PAIRS) --out $(SHARPENING)/patches --patches $(PATCHES) \
+	  --most 120 --method local_slope --method tsharp --method aatprk \
+	  --method "local_slope[cubic,spread,0.8]" --method "local_slope[line,interpolated,0.6]" \
 	  --model $(SHARPENING)/models/slope_net
+	$(RUN)thermocube sharpen evaluate $(PAIRS) --out $(SHARPENING)/evaluate --figures 1 \
+	  $(SHARPENED) --also "local_slope[cubic,spread,0.8]" \
+	  --also "local_slope[cubic,spread,0.8]-registered" \
+	  --also local_slope+slope_net --also local_slope+slope_net-registered
+	$(RUN)python benchmarks/sharpen_page.py $(SHARPENING) docs/superresolution.md
 
 lint: .venv/.ready ## Check style and formatting.
 	$(RUN)ruff check .
@@ -92,4 +128,4 @@ lock: $(filter .uv/bin/uv,$(UV)) ## Resolve the environment anew.
 clean: ## Remove what was built; cubes and models of your own stay.
 	rm -rf .venv .uv .hypothesis .mypy_cache .ruff_cache demo
 
-.PHONY: help setup demo test test-slow soak bench study sharpening lint types lock clean
+.PHONY: help setup demo test test-slow soak bench study protocol learn sharpening lint types lock clean

@@ -11,14 +11,18 @@ Floats = npt.NDArray[np.float32]
 
 COARSE = 4
 """Side of the cells in pixels that labels are counted in before they are spread."""
-DOUBT = 0.016
+DOUBT = 0.001
 """Weight of the frequencies of the whole training part, beside labels at full density."""
 FLOOR = 1e-4
 """Least probability of a class that is in training."""
 
 
 def classes_nearby(
-    labels: npt.ArrayLike, train: npt.ArrayLike, scale: float, classes: int = 14
+    labels: npt.ArrayLike,
+    train: npt.ArrayLike,
+    scale: float,
+    classes: int = 14,
+    cell: int = COARSE,
 ) -> Floats:
     """Shares of the classes in the training ground around each pixel.
 
@@ -34,6 +38,8 @@ def classes_nearby(
         Standard deviation of the Gaussian that labels are spread by, pixels.
     classes
         Number of classes, class 0 included.
+    cell
+        Side of the cells in pixels that labels are counted in first; not above half of `scale`.
 
     Returns
     -------
@@ -54,22 +60,23 @@ def classes_nearby(
     frequency = np.bincount(codes[known], minlength=classes) / known.sum()
 
     def spread(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        return gaussian_filter(_cells(mask), scale / COARSE, mode="constant", truncate=6.0)
+        return gaussian_filter(_cells(mask, cell), scale / cell, mode="constant", truncate=6.0)
 
-    total = spread(known) + DOUBT
-    rows, columns = (np.arange(side) // COARSE for side in codes.shape)
+    doubt = DOUBT * cell**2
+    total = spread(known) + doubt
+    rows, columns = (np.arange(side) // cell for side in codes.shape)
     shares = np.zeros((*codes.shape, classes), np.float32)
     for code in np.flatnonzero(frequency):
-        share = (spread(known & (codes == code)) + DOUBT * frequency[code]) / total
+        share = (spread(known & (codes == code)) + doubt * frequency[code]) / total
         shares[..., code] = share[np.ix_(rows, columns)]
     return shares
 
 
-def _cells(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Number of pixels of a mask in each coarse cell."""
-    padded = np.pad(mask, [(0, -side % COARSE) for side in mask.shape])
-    rows, columns = (side // COARSE for side in padded.shape)
-    return padded.reshape(rows, COARSE, columns, COARSE).sum(axis=(1, 3)).astype(np.float64)
+def _cells(mask: npt.NDArray[np.bool_], cell: int) -> npt.NDArray[np.float64]:
+    """Number of pixels of a mask in each cell."""
+    padded = np.pad(mask, [(0, -side % cell) for side in mask.shape])
+    rows, columns = (side // cell for side in padded.shape)
+    return padded.reshape(rows, cell, columns, cell).sum(axis=(1, 3)).astype(np.float64)
 
 
 def resampled(opinion: npt.ArrayLike, drawn: npt.ArrayLike, frequency: npt.ArrayLike) -> Floats:

@@ -187,7 +187,7 @@ def surroundings(features: Features, scales: Sequence[float]) -> Features:
     features
         NaN where missing; missing pixels do not count.
     scales
-        Standard deviations of the windows, pixels.
+        Standard deviations of the windows, pixels; with none there are no features.
 
     Returns
     -------
@@ -203,7 +203,7 @@ def surroundings(features: Features, scales: Sequence[float]) -> Features:
 
     there = np.isfinite(features.values)
     filled = np.where(there, features.values, 0.0)
-    layers, names = [], []
+    layers, names = [features.values[..., :0]], list[str]()
     for scale in scales:
         width: Any = (scale, scale, 0.0)
 

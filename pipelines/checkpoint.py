@@ -84,7 +84,8 @@ class Course:
 
     network: keras.Model
     stopper: keras.callbacks.EarlyStopping
-    slower: keras.callbacks.ReduceLROnPlateau
+    slower: keras.callbacks.Callback
+    """A schedule that goes by the epoch alone has no state of its own."""
     logs: list[dict[str, float]]
     seconds: float = 0.0
     """Spent before this process."""
@@ -140,7 +141,7 @@ class Course:
 
 
 def _attributes(callback: Any, names: Sequence[str]) -> dict[str, Any]:
-    values = {name: getattr(callback, name) for name in names}
+    values = {name: getattr(callback, name) for name in names if hasattr(callback, name)}
     return {
         name: float(value) if isinstance(value, np.floating) else value
         for name, value in values.items()

@@ -13,9 +13,9 @@ import numpy as np
 from cube.lithology import CLASS_COUNT
 from models.forest import Kind, PixelClassifier, time_statistics
 from models.metrics import confusion, scores
-from models.nearby import classes_nearby, fuse, resampled
+from models.nearby import COARSE, classes_nearby, fuse, resampled
 from models.statistics import Features, receptive_field
-from pipelines.ground_folds import GroundFolds
+from pipelines.ground_folds import Folds, GroundFolds
 from pipelines.pixel_features import Layers, thermal_features
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class ClassifySettings:
     plenty: int = 2000
     nearby: float = 12.0
     """Scale that training labels are spread by, pixels; see `models.nearby`."""
+    cell: int = COARSE
+    """Side of the cells that they are counted in, pixels."""
     trusts: tuple[float, ...] = (0.3, 0.6, 1.0)
     lifts: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8)
     """Tried on inner folds; see `models.nearby.fuse`."""
@@ -67,7 +69,7 @@ class Classified:
 
     truth: np.ndarray
     """uint8 (y, x)."""
-    folds: GroundFolds
+    folds: Folds
     maps: dict[str, np.ndarray]
     """Predictor to class codes, uint8 (y, x); 0 where there is nothing to go by."""
     confidence: np.ndarray
@@ -89,12 +91,17 @@ class _Ground:
     features: Features
     reference: np.ndarray
     labels: np.ndarray
-    folds: GroundFolds
+    folds: Folds
     settings: ClassifySettings
 
     @cached_property
     def seen(self) -> np.ndarray:
         return np.asarray(np.isfinite(self.reference).any(axis=-1))
+
+    def nearby(self, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """Shares of the classes around the pixels of `test`, (pixel, class)."""
+        known, settings = train & self.seen, self.settings
+        return classes_nearby(self.labels, known, settings.nearby, cell=settings.cell)[test]
 
     def frequency(self, train: np.ndarray) -> np.ndarray:
         known = self.labels[train & self.seen & (self.labels > 0)]
@@ -145,7 +152,7 @@ def classify(
     settings: ClassifySettings | None = None,
     *,
     layers: Sequence[Layers] = (),
-    folds: GroundFolds | None = None,
+    folds: Folds | None = None,
     on_fit: Told | None = None,
 ) -> Classified:
     """Classify each fold of a region by what the others teach.
@@ -159,7 +166,8 @@ def classify(
     layers
         More maps to learn from.
     folds
-        Those of an earlier classification of this cube, which are slow to make.
+        Another division of the ground than the settings' compact groups of blocks, or that of an
+        earlier classification of this cube, which is slow to make.
     on_fit
         Called as classifiers are fitted, for progress.
 
@@ -184,15 +192,15 @@ def classify(
         {name: np.zeros(shape, np.uint8) for name in names},
         np.full(shape, np.nan, np.float32),
     )
-    for fold in range(settings.folds):
+    for fold in range(ground.folds.count):
         _one_fold(ground, fold, result)
         if on_fit is not None:
-            on_fit(fold + 1, settings.folds)
+            on_fit(fold + 1, ground.folds.count)
     return result
 
 
 def _ground(
-    cube: Cube, settings: ClassifySettings, layers: Sequence[Layers], folds: GroundFolds | None
+    cube: Cube, settings: ClassifySettings, layers: Sequence[Layers], folds: Folds | None
 ) -> _Ground:
     view = cube.at(cube.snapshot)
     dataset = view.dataset("thermal", chunks=None).load()
@@ -221,7 +229,7 @@ def _one_fold(ground: _Ground, fold: int, result: Classified) -> None:
     chosen = _choose(ground, fold)
     train, test = ground.folds.train(fold), (ground.folds.number == fold) & ground.seen
     frequency = ground.frequency(train)
-    nearby = classes_nearby(ground.labels, train & ground.seen, ground.settings.nearby)[test]
+    nearby = ground.nearby(train, test)
     opinions = ground.opinions(train, test)
     maps = result.maps
     maps[MAJORITY][test] = maps[MEMORISE][test] = frequency.argmax()
@@ -245,7 +253,7 @@ def _choose(ground: _Ground, fold: int) -> dict[str, tuple[float, float]]:
         rows, columns = np.indices(known.shape)
         test = known & ((rows + 2 * columns) % 5 == 0) & (ground.labels > 0)
         truth, frequency = ground.labels[test], ground.frequency(train)
-        nearby = classes_nearby(ground.labels, train & ground.seen, settings.nearby)[test]
+        nearby = ground.nearby(train, test)
         opinions = ground.opinions(train, test)
         said: dict[tuple[str, Any], np.ndarray] = {
             (MAJORITY, None): np.full(truth.shape, frequency.argmax())

@@ -145,6 +145,10 @@ def predict(
         typer.Option(min=0, help="Passes with dropout left on, for uncertainty.", metavar="N"),
     ] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Patches a call of the network.")] = 32,
+    stride: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pixels from one patch to the next; default: half a patch."),
+    ] = None,
     step: Annotated[int, typer.Option(min=1, help="Dates from one sequence to the next.")] = 1,
     overwrite: Overwrite = False,
     workers: Annotated[
@@ -187,6 +191,7 @@ def predict(
             model,
             run=run,
             batch_size=batch,
+            stride=stride,
             step=step,
             probability=probability,
             entropy=entropy,

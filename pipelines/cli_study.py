@@ -82,6 +82,32 @@ def _layers(file: Path | None, cube: Any) -> list[Layers]:
 
 
 @app.command()
+def distance(
+    region: RegionFile,
+    out: Out,
+    layers: Annotated[
+        Path | None,
+        typer.Option(help="One of the study's files: learn from its radar and colour too."),
+    ] = None,
+) -> None:
+    """Classify with known ground at several distances from the blocks that are tested.
+
+    Example: thermocube study distance study/santa.toml study/distance-santa.json
+    """
+    from cube.store import Cube
+    from pipelines.study_distance import distance_document
+
+    cube = Cube.open(region)
+    with progress("distance") as tell:
+        document = distance_document(
+            cube,
+            _layers(layers, cube),
+            on_rung=lambda done, total: tell(done, total, "distances"),
+        )
+    _write(out, document | {"layers": layers.name if layers else None})
+
+
+@app.command()
 def transfer(
     taught: Annotated[Path, typer.Argument(help="Region to learn.", metavar="TAUGHT.toml")],
     tested: Annotated[Path, typer.Argument(help="Region to map.", metavar="TESTED.toml")],
@@ -155,6 +181,37 @@ def baselines(region: RegionFile, out: Out) -> None:
         thermal, labels, patch=64, stride=64, split=split, min_valid=0.1, snapshot=cube.snapshot
     )
     _write(out, {"region": cube.name, "plan": plan.digest, "baselines": plan.summary["baselines"]})
+
+
+@app.command()
+def learn(
+    folder: Annotated[Path, typer.Argument(help="Folder for the simulated regions.")],
+    out: Out,
+    seed: Annotated[list[int], typer.Option(help="Of the networks; may be given again.")] = [0, 1],  # noqa: B006
+) -> None:
+    """Train networks on simulated regions, and score them on one that was left out.
+
+    Example: thermocube study learn study/simulated study/learn-simulated.json
+    """
+    from pipelines.study_learn import learn_document
+
+    _write(out, learn_document(folder, seed, tell=lambda line: typer.echo(line, err=True)))
+
+
+@app.command()
+def shuffled(
+    region: RegionFile,
+    model: Annotated[Path, typer.Argument(help="Model folder.", metavar="MODEL")],
+    out: Out,
+) -> None:
+    """Score a network on its test patches, as they are and with their pixels shuffled.
+
+    Example: thermocube study shuffled study/santa.toml models/cnn study/shuffled-cnn-santa.json
+    """
+    from cube.store import Cube
+    from pipelines.study_shuffled import shuffled_document
+
+    _write(out, shuffled_document(Cube.open(region), model))
 
 
 @app.command()

@@ -27,9 +27,13 @@ def network_of(settings: TrainSettings) -> Settings:
     }
     if kind:
         options["feedback"] = settings.feedback
-    given = {"filters": settings.filters, "l2": settings.l2}
+    preset = KINDS[kind or "unet"].preset(size)
+    given = {name: getattr(settings, name) for name in ("filters", "depth", "l2", "norm_momentum")}
     options |= {name: value for name, value in given.items() if value is not None}
-    return KINDS[kind or "unet"].preset(size).model_copy(update=options)
+    if (rate := settings.dropout) is not None:
+        depth = settings.depth or preset.depth
+        options |= {"encoder_dropout": (rate,) * depth, "bottleneck_dropout": rate}
+    return KINDS[kind or "unet"].model_validate(preset.model_dump() | options)
 
 
 def require_buffer(settings: TrainSettings) -> None:

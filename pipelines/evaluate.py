@@ -108,6 +108,7 @@ def score(
         model=folder.name,
         model_digest=folder.digest,
         split=describe_split(plan),
+        plan={"digest": plan.digest, "patch": plan.patch, "stride": plan.stride},
         leak_safe=not plan.leaky,
         class_names=folder.recipe.classes,
         blocks=tally.blocks(test.side),

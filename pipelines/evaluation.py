@@ -99,6 +99,8 @@ class Evaluation:
     model_digest: str
     split: str
     """The split in words, and whether it leaks."""
+    plan: Mapping[str, str | int]
+    """Of the plan whose test part is scored: digest, and side and step of patches in pixels."""
     leak_safe: bool
     class_names: tuple[str, ...]
     blocks: BlockCounts
@@ -137,6 +139,7 @@ class Evaluation:
             "model": self.model,
             "model_digest": self.model_digest,
             "split": self.split,
+            "plan": dict(self.plan),
             "leak_safe": self.leak_safe,
             "headline": self.headline.to_dict() if self.headline else None,
             "class_names": list(self.class_names),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from pipelines.recipe import TrainSettings
 
 if TYPE_CHECKING:
     import keras
+
+BETTER: dict[str, Literal["min", "max"]] = {"loss": "min", "macro_f1": "max"}
+"""Which way a score of the validation part gets better."""
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch with its number, from 1, and its losses and scores."""
@@ -32,7 +36,7 @@ def fit(
     on_epoch: OnEpoch | None = None,
     tensorboard: Path | None = None,
 ) -> Course:
-    """Train until the validation loss stops falling, and take the weights of the best epoch.
+    """Train until the validation score gets no better, and take the weights of the best epoch.
 
     Parameters
     ----------
@@ -62,11 +66,9 @@ def fit(
     course = Course(
         network,
         keras.callbacks.EarlyStopping(
-            monitor="val_loss", patience=settings.patience, restore_best_weights=True
+            patience=settings.patience, restore_best_weights=True, **_watched(settings)
         ),
-        keras.callbacks.ReduceLROnPlateau(
-            monitor="val_loss", factor=0.5, patience=max(settings.patience // 2, 1)
-        ),
+        _slower(settings),
         logs=[],
     )
     started = time.monotonic()
@@ -85,6 +87,32 @@ def fit(
         )
     course.seconds += time.monotonic() - started
     return course
+
+
+def _watched(settings: TrainSettings) -> dict[str, Any]:
+    return {"monitor": f"val_{settings.monitor}", "mode": BETTER[settings.monitor]}
+
+
+def _slower(settings: TrainSettings) -> keras.callbacks.Callback:
+    """Lowers the learning rate; as the validation loss goes, or epoch by epoch."""
+    import keras
+
+    if settings.schedule == "plateau":
+        return keras.callbacks.ReduceLROnPlateau(
+            factor=0.5, patience=max(settings.patience // 2, 1), **_watched(settings)
+        )
+    rate = settings.learning_rate
+
+    def fallen(epoch: int, _: float) -> float:
+        return rate * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
+
+    return keras.callbacks.LearningRateScheduler(fallen)
+
+
+def best_epoch(logs: Sequence[Mapping[str, float]], monitor: str) -> int:
+    """Index of the epoch whose weights were kept: the first of the best."""
+    values = [row[f"val_{monitor}"] for row in logs]
+    return int(np.argmin(values) if BETTER[monitor] == "min" else np.argmax(values))
 
 
 def stream(material: Material, part: Part, settings: TrainSettings, epoch: int = 0) -> Any:

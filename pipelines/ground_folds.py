@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,6 +15,32 @@ if TYPE_CHECKING:
 
 PATCH = 8
 """Side of a plan's patches, pixels: small, so that they fill the blocks."""
+
+
+class Folds(Protocol):
+    """A division of ground: each fold is tested once, by what is known away from it."""
+
+    @property
+    def number(self) -> np.ndarray:
+        """Fold of each pixel, int (y, x); -1 where there is none."""
+
+    @property
+    def count(self) -> int:
+        """Number of folds."""
+
+    @property
+    def digests(self) -> list[str]:
+        """SHA-256 of each fold's plan."""
+
+    @property
+    def in_words(self) -> str:
+        """How known and tested ground differ."""
+
+    def train(self, *held_out: int) -> np.ndarray:
+        """Ground whose labels may be known while these folds are tested: bool (y, x)."""
+
+    def inner(self, fold: int, groups: int) -> list[tuple[int, ...]]:
+        """Other folds, in groups, each to be tested within this fold's training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +84,21 @@ class GroundFolds:
                 for fold in range(folds)
             )
         )
+
+    @property
+    def count(self) -> int:
+        """Number of folds."""
+        return len(self.plans)
+
+    @property
+    def digests(self) -> list[str]:
+        """Of the plans."""
+        return [plan.digest for plan in self.plans]
+
+    @property
+    def in_words(self) -> str:
+        """How known and tested ground differ."""
+        return self.plans[0].split.in_words.split(" of ", 2)[2]
 
     @cached_property
     def number(self) -> np.ndarray:

@@ -37,7 +37,8 @@ class Origin:
             raise ModelError(
                 f"the weights of {folder.path} are of a network of other size or options; train "
                 f"with the settings of its recipe: network = {recipe.training.network!r}, and the "
-                "same filters, residual, feedback and missing_channels"
+                "same filters, depth, l2, dropout, norm_momentum, residual, feedback and "
+                "missing_channels"
             )
         if recipe.bands != bands:
             raise ModelError(

@@ -107,8 +107,15 @@ class TrainSettings(Selection):
     """Run the ConvLSTM twice, its first map beside the imagery; see `models.settings`."""
     filters: int | None = Field(default=None, ge=1)
     """Filters of the first stage; by default those of the network's preset."""
+    depth: int | None = Field(default=None, ge=1, le=8)
+    """2x2 poolings; by default those of the network's preset. Needs `dropout` where it differs."""
     l2: float | None = Field(default=None, ge=0)
     """Penalty on the kernels; by default that of the network's preset."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """One rate for all stages and the bottleneck; by default those of the network's preset."""
+    norm_momentum: float | None = Field(default=None, ge=0, lt=1)
+    """Of the moving statistics of batch normalisation; by default that of the network's preset.
+    Short trainings need less than the study's 0.99."""
     residual: bool = False
     """Add the input of each stage to its output."""
     missing_channels: bool = False
@@ -132,11 +139,17 @@ class TrainSettings(Selection):
     jitter: float = Field(default=0.0, ge=0, le=1)
     """Probability that a date of a training sequence is missing or taken from its neighbour."""
     learning_rate: float = Field(default=1e-3, gt=0)
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    """``plateau``: the rate is halved when the validation score stands still. ``cosine``: it falls
+    to 0 over `epochs` along half a wave (Loshchilov & Hutter 2017, arXiv 1608.03983)."""
     batch_size: int = Field(default=16, ge=1)
     epochs: int = Field(default=20, ge=1)
     patience: int = Field(default=6, ge=1)
-    """Epochs without a better validation loss before training stops; half of them before the
-    learning rate is halved."""
+    """Epochs without a better validation score (`monitor`) before training stops; on a plateau,
+    half of them before the learning rate is halved."""
+    monitor: Literal["loss", "macro_f1"] = "loss"
+    """What of the validation part the epoch whose weights are kept is chosen by. The loss punishes
+    sure errors; a network may grow surer of them while its map still gets better."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Of the layers' arithmetic; the mixed ones are faster on GPUs made for them. Kelvins,
     weights and probabilities stay float32."""
@@ -164,6 +177,10 @@ class TrainSettings(Selection):
             raise ValueError(
                 f"network {self.network!r} learns from sequences of dates: set sequence.length "
                 "(the study took 5)"
+            )
+        if self.depth is not None and self.dropout is None:
+            raise ValueError(
+                "a network of another depth needs a dropout rate: the preset's are one a stage"
             )
         if self.feedback and not recurrent:
             raise ValueError(f"feedback is of the ConvLSTM networks, not of {self.network!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,14 @@ from typing import Any
 from cube.lithology import Lithology
 from pipelines.classify import FUSED, IMAGERY, MAJORITY
 from pipelines.markdown import table as markdown_table
+from pipelines.study_distance_page import PICTURE as DISTANCE_PICTURE
+from pipelines.study_distance_page import draw as draw_distance
+from pipelines.study_distance_page import section as distance_section
 from pipelines.study_figures import draw_maps, draw_signatures
+from pipelines.study_learn_page import section as learn_section
+from pipelines.study_protocol_page import rows as protocol_rows
+from pipelines.study_protocol_page import shuffled_rows
+from pipelines.study_protocol_page import verdict as protocol_verdict
 from pipelines.study_text import (
     AIM,
     COMMANDS,
@@ -19,18 +27,11 @@ from pipelines.study_text import (
     INTRODUCTION,
     LEAKSAFE,
     NETWORKS,
+    SHUFFLING,
     SIGNATURES,
     TRANSFER,
     TRIED,
 )
-
-PUBLISHED = {
-    ("puertollano", "cnn"): (0.8220, 0.7148),
-    ("puertollano", "convlstm"): (0.9632, 0.8499),
-    ("santa", "cnn"): (0.8673, 0.6093),
-    ("santa", "convlstm"): (0.9577, 0.8018),
-}
-"""OA and F1 of the study's final configurations, its Table 10."""
 
 TARGET = 0.28
 """Macro F1 that was aimed at for Puertollano."""
@@ -44,9 +45,10 @@ def write_page(folder: Path, target: Path) -> None:
     Parameters
     ----------
     folder
-        With ``classify-*.json`` and ``.npz``, ``transfer-*.json``, ``signatures-*.json``,
-        ``confidence-*.json``, ``grids-santa.json``, ``baselines-*.json``, ``protocol-*.json``
-        (``thermocube evaluate --json``); a section says so if its files are not there.
+        With ``classify-*.json`` and ``.npz``, ``distance-*.json``, ``transfer-*.json``,
+        ``signatures-*.json``, ``confidence-*.json``, ``grids-santa.json``, ``baselines-*.json``,
+        ``protocol-*.json`` (``thermocube evaluate --json``), ``shuffled-*.json``,
+        ``learn-*.json``; a section says so if its files are not there, or is left out.
     target
         Markdown file.
     """
@@ -56,20 +58,28 @@ def write_page(folder: Path, target: Path) -> None:
         draw_maps(maps, target.parent / f"results-{name}.png", name)
     for name, document in _read(folder, "signatures").items():
         draw_signatures(document, target.parent / f"results-signatures-{name}.png")
+    if distances := _read(folder, "distance"):
+        draw_distance(distances, target.parent / DISTANCE_PICTURE)
     target.write_text(page_text(folder), encoding="utf-8")
 
 
 def page_text(folder: Path) -> str:
     """The page as Markdown; see `write_page`."""
     classified = _read(folder, "classify")
-    parts = [INTRODUCTION, _summary(classified), LEAKSAFE]
+    protocol = _read(folder, "protocol")
+    shuffled = _read(folder, "shuffled")
+    parts = [INTRODUCTION, _summary(classified), protocol_verdict(protocol, shuffled), LEAKSAFE]
     for name, document in classified.items():
         parts += [_classified(name, document)]
-    parts += [TRIED, TRANSFER, _table(_transfers(_read(folder, "transfer")))]
-    parts += [NETWORKS, _table(_protocol(_read(folder, "protocol"), _read(folder, "baselines")))]
+    parts += [TRIED, distance_section(_read(folder, "distance"), TARGET)]
+    parts += [TRANSFER, _table(_transfers(_read(folder, "transfer")))]
+    parts += [NETWORKS, _table(protocol_rows(protocol, _read(folder, "baselines")))]
+    if shuffled:
+        parts += [SHUFFLING, _table(shuffled_rows(shuffled))]
     parts += [GRIDS, _table(_grids(_read(folder, "grids").get("santa", {})))]
     parts += [SIGNATURES, *map(_signatures, _read(folder, "signatures").values())]
-    parts += [CONFIDENCE, _table(_confidence(_read(folder, "confidence"))), COMMANDS]
+    parts += [CONFIDENCE, _table(_confidence(_read(folder, "confidence")))]
+    parts += [learn_section(_read(folder, "learn")), COMMANDS]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
@@ -127,7 +137,7 @@ def _aim(classified: dict[str, Document]) -> str:
 def _classified(name: str, document: Document) -> str:
     plans = ", ".join(f"`{digest[:12]}`" for digest in document["plans"])
     layers = f", with radar and colour of `{document['layers']}`" if document["layers"] else ""
-    split = document["split"].split(" of ", 2)[2]
+    split = re.sub(r"^fold \d+ of \d+ of ", "", document["split"])
     return "\n\n".join(
         [
             f"### {name}{layers}",
@@ -167,23 +177,6 @@ def _transfers(found: dict[str, Document]) -> Iterator[tuple[str, ...]]:
         for name, row in document["scores"].items():
             figures = [_figure(row["intervals"][key]) for key in ("oa", "macro_f1")]
             yield document["taught"], document["tested"], name, *figures
-
-
-def _protocol(runs: dict[str, Document], plans: dict[str, Document]) -> Iterator[tuple[str, ...]]:
-    yield "region", "network", "ours", "published", "memorise the place", "majority class"
-    for region, network in PUBLISHED:
-        if region not in plans:
-            continue
-        run = runs.get(f"{network}-{region}")
-        known = plans[region]["baselines"]
-        ours = _pair(run["scores"]["network"]) if run else "not run"
-        published = "{:.4f} / {:.4f}".format(*PUBLISHED[region, network])
-        memory, base = _pair(known["memorise_place"]), _pair(known["majority"])
-        yield region, network, ours, published, memory, base
-
-
-def _pair(found: Document) -> str:
-    return f"{found['oa']:.4f} / {found['macro_f1']:.4f}"
 
 
 def _grids(document: Document) -> Iterator[tuple[str, ...]]:

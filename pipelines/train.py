@@ -9,8 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cube.errors import PlanError
 from cube.lithology import Lithology
 from cube.version import code_version
@@ -19,7 +17,7 @@ from pipelines.checkpoint import Checkpoint, Course
 from pipelines.class_weights import class_weights
 from pipelines.compiled import build, network_of, require_buffer
 from pipelines.devices import distributed
-from pipelines.fitting import OnEpoch, fit
+from pipelines.fitting import OnEpoch, best_epoch, fit
 from pipelines.material import Material
 from pipelines.model_folder import new_folder, require_free
 from pipelines.origin import Origin
@@ -231,13 +229,13 @@ def _save(folder: Path, course: Course, recipe: Recipe, material: Material) -> N
     recipe.save(folder / model_folder.RECIPE)
     model_folder.save_plans(folder, material.plans)
     model_folder.write_history(folder / model_folder.HISTORY, course.logs)
-    text = json.dumps(_metrics(course, material), indent=2)
+    text = json.dumps(_metrics(course, material, recipe.training.monitor), indent=2)
     (folder / model_folder.METRICS).write_text(text, encoding="utf-8")
 
 
-def _metrics(course: Course, material: Material) -> dict[str, Any]:
+def _metrics(course: Course, material: Material, monitor: str) -> dict[str, Any]:
     logs = course.logs
-    best = int(np.argmin([row["val_loss"] for row in logs]))
+    best = best_epoch(logs, monitor)
     return {
         "epochs": len(logs),
         "best_epoch": best + 1,

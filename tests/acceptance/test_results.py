@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from cube.ledger import Status
 from cube.quality import is_valid
 from cube.region import Region
 from cube.store import Cube
+from pipelines.cli_settings import parse_settings
+from pipelines.evaluation import MEMORISE, NETWORK
 from pipelines.ingest import ingest
 from pipelines.study_page import page_text
+from pipelines.study_protocol_page import PUBLISHED
 from pipelines.study_regions import SANTA, santa, write_regions
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -22,6 +26,18 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 def test_the_page_is_what_its_files_say() -> None:
     assert (DOCS / "results.md").read_text(encoding="utf-8") == page_text(DOCS / "results")
+
+
+def test_networks_under_the_studys_split_are_above_its_figures_and_make_no_headline() -> None:
+    for file in sorted((DOCS / "results").glob("protocol-*.json")):
+        run = json.loads(file.read_text(encoding="utf-8"))
+        network, region = file.stem.removeprefix("protocol-").split("-")
+        scores, published = run["scores"][NETWORK], PUBLISHED[region, network]
+        assert scores["oa"] > published[0] and scores["macro_f1"] > published[1]
+        assert run["cube"] == region and not run["leak_safe"] and run["headline"] is None
+        assert run["scores"][MEMORISE]["oa"] == 1
+        recipe = parse_settings([], file.with_suffix(".toml"))
+        assert recipe.split.kind == "thesis" and recipe.patch == run["plan"]["patch"]
 
 
 @pytest.fixture(scope="module")

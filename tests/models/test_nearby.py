@@ -36,6 +36,16 @@ def test_labels_that_are_not_known_play_no_part():
         classes_nearby(labels, np.zeros_like(train), 4.0)
 
 
+@pytest.mark.parametrize("cell", [1, 2])
+def test_finer_cells_say_the_same_but_closer_to_the_pixel(cell: int) -> None:
+    labels, train = _halves()
+    coarse = classes_nearby(labels, train, 4.0, classes=4)
+    fine = classes_nearby(labels, train, 4.0, classes=4, cell=cell)
+    assert np.abs(fine - coarse).max() < 0.15
+    right = [(found.argmax(axis=-1) == labels).mean() for found in (coarse, fine)]
+    assert right[1] >= right[0]
+
+
 def test_a_single_opinion_is_kept_and_an_absent_class_stays_out():
     rng = np.random.default_rng(0)
     opinion = rng.dirichlet(np.ones(3), 50)

@@ -10,6 +10,7 @@ import pytest
 import tomli_w
 from typer.testing import CliRunner
 
+from cube.errors import ModelError
 from cube.store import Cube
 from pipelines.cli import app
 from pipelines.model_folder import ModelFolder
@@ -66,3 +67,12 @@ def test_scheduler_and_processes_exclude_each_other(
     command = ["predict", str(region), str(thermometer("both").path)]
     done = CliRunner().invoke(app, [*command, "--scheduler", "tcp://127.0.0.1:9", "--dask", "2"])
     assert done.exit_code == 2
+
+
+def test_patches_further_apart_than_they_are_wide_are_refused(
+    region: Path, thermometer: Callable[..., ModelFolder]
+) -> None:
+    command = ["predict", str(region), str(thermometer("apart").path), "--stride", "99"]
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, ModelError)
+    assert "every 99 px cannot cover" in str(done.exception)

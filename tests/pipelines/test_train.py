@@ -14,6 +14,7 @@ from cube.errors import ModelError, PlanError, SelectionError
 from cube.store import Cube
 from pipelines import model_folder
 from pipelines.class_weights import class_weights
+from pipelines.compiled import network_of
 from pipelines.evaluate import NETWORK, evaluate
 from pipelines.model_folder import ModelFolder, new_folder
 from pipelines.predict import predict
@@ -230,6 +231,16 @@ def test_class_weights_of_the_studys_regions(thermometer: WriteModel) -> None:
         class_weights(TrainSettings(loss="weighted", class_weights="madrid"), facts)
 
 
+def test_size_and_regularisation_of_a_preset_can_be_changed() -> None:
+    given = {"depth": 4, "dropout": 0.0, "l2": 0.0, "norm_momentum": 0.5, "filters": 3}
+    size = network_of(TrainSettings.model_validate({"network": "study"} | given))
+    assert size.stage_filters == (3, 6, 12, 24, 48)
+    assert size.encoder_dropout == (0, 0, 0, 0) and size.bottleneck_dropout == 0
+    assert (size.l2, size.norm_momentum) == (0, 0.5)
+    kept = network_of(TrainSettings(network="study"))
+    assert kept.encoder_dropout == (0, 0, 0, 0.2, 0.2) and kept.norm_momentum == 0.99
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
@@ -238,6 +249,7 @@ def test_class_weights_of_the_studys_regions(thermometer: WriteModel) -> None:
         ({"network": "convlstm-small"}, "sequence.length"),
         ({"feedback": True}, "ConvLSTM"),
         ({"jitter": 0.1}, "sequence.length"),
+        ({"depth": 4}, "dropout"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(

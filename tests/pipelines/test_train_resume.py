@@ -105,6 +105,35 @@ def test_training_that_had_stopped_by_itself_is_only_written_out(
         np.testing.assert_array_equal(theirs, ours)
 
 
+@pytest.mark.train
+def test_learning_rate_falls_by_the_epoch_also_in_a_training_that_goes_on(
+    tiny_cube: Cube, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorflow", reason="needs TensorFlow: install thermocube[train]")
+    settings = TrainSettings.model_validate(
+        {"patch": 8, "epochs": 3, "batch_size": 64, "schedule": "cosine", "monitor": "macro_f1"}
+        | {"filters": 2, "depth": 1, "dropout": 0.0}
+    )
+    checkpoint, kept = tmp_path / ".model.checkpoint.npz", list[bytes]()
+
+    def tell(epoch: int, logs: dict[str, float]) -> None:
+        kept.append(checkpoint.read_bytes())
+
+    train(tiny_cube, tmp_path / "model", settings, resume=True, on_epoch=tell)
+    first = ModelFolder.load(tmp_path / "model")
+    np.testing.assert_allclose(first.history()["learning_rate"], [1e-3, 7.5e-4, 2.5e-4], rtol=1e-5)
+    assert first.metrics()["best"]["val_macro_f1"] == max(first.history()["val_macro_f1"])
+    checkpoint.write_bytes(kept[1])
+    cube = tiny_cube.at(first.recipe.lineage.snapshot)
+    train(cube, tmp_path / "model", settings, overwrite=True, resume=True)
+    again = ModelFolder.load(tmp_path / "model")
+    assert again.history() == first.history()
+    for ours, theirs in zip(
+        first.network().get_weights(), again.network().get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(theirs, ours)
+
+
 def test_checkpoint_of_another_training_is_not_used_and_a_damaged_one_is_named(
     tmp_path: Path,
 ) -> None:

@@ -1,0 +1,69 @@
+"""The section of the page of results on simulated regions, where the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipelines.evaluation import MAJORITY, MEMORISE
+from pipelines.markdown import table as markdown_table
+
+LEARN = """
+## On simulated ground, where the truth is known
+
+Real maps cannot tell a network that learns nothing from data that hold nothing. The simulator can:
+its regions share rocks, physics and sensors, but no map, no weather and no overpass, and how
+much each band says of a class is set by its tables. Networks are trained on two regions and
+scored on the third ({held_out}), date by date; a part of the ground of the other two serves
+for validation. *Single pixels* is a logistic regression on the bands of one pixel on one date.
+*Boosted trees* are given each scene less its median, which a network that sees patches is not:
+they show what a pixel holds of its class on one date, and through day and night. Networks are
+small and trained for a minute or two on one core, so that these figures are no measure of what
+is possible: they show whether what is learnt holds where no map was seen.
+"""
+
+Document = dict[str, Any]
+
+
+def section(found: Mapping[str, Document]) -> str:
+    """The section as Markdown; nothing if there is no file of it.
+
+    Parameters
+    ----------
+    found
+        What ``thermocube study learn`` wrote, by name.
+    """
+    parts = []
+    for document in found.values():
+        words = LEARN.strip().format(held_out=document["held_out"])
+        head, *body = _rows(document)
+        parts += [words, markdown_table(head, body), _in_words(document)]
+    return "\n\n".join(parts)
+
+
+def _rows(document: Document) -> Iterator[tuple[str, ...]]:
+    seeds = list(next(iter(document["networks"].values())))
+    yield "predictor", *(f"seed {seed}: OA / macro F1" for seed in seeds), "all dates together"
+    baselines = next(iter(next(iter(document["networks"].values())).values()))["baselines"]
+    for name in (MAJORITY, MEMORISE):
+        yield name, *[_pair(baselines[name])] * len(seeds), "-"
+    for name, row in document["pixels"].items():
+        yield name, *[_pair(row)] * len(seeds), "-"
+    for name, runs in document["networks"].items():
+        together = ", ".join(_pair(run["all_dates"]) for run in runs.values())
+        yield name, *(_pair(run) for run in runs.values()), together
+
+
+def _pair(row: Mapping[str, float]) -> str:
+    return f"{row['oa']:.3f} / {row['macro_f1']:.3f}"
+
+
+def _in_words(document: Document) -> str:
+    world, training = document["world"], document["training"]
+    rows, columns = world["size"]
+    return (
+        f"Regions of {rows} x {columns} px with {world['ecostress']} passes in {world['days']} "
+        f"days, {world['sentinel1']} radar and {world['sentinel2']} optical scenes; patches of "
+        f"{training['patch']} px. Predictors of single pixels and baselines have no seed. *All "
+        "dates together* averages the probabilities of the region's dates."
+    )
