@@ -149,7 +149,8 @@ def build_mr_unet(settings: MrUNetSettings, *, size: int | None = None) -> keras
         x = _enlarged(x, width, f"{name}_up", settings)
         x = layers.Concatenate(name=f"{name}_skip")([x, skips[level]])
         x = _convolutions(x, (width,) * 2, name, momentum, "same")
-    x = layers.Conv2D(1, 1, dtype="float32", name="head")(x)
+    # From zero: untrained it is the enlarged input, not 100 K of noise that steps have to undo.
+    x = layers.Conv2D(1, 1, kernel_initializer="zeros", dtype="float32", name="head")(x)
     x = layers.Add(dtype="float32", name="residual")([x, scaled])
     outputs = layers.Rescaling(LARGEST_LST, dtype="float32", name="kelvin")(x)
     return keras.Model(inputs, outputs, name="mr_unet")

@@ -73,9 +73,8 @@ def test_sizes_that_do_not_fit_the_poolings_are_refused(keras: ModuleType, size:
         MrUNetSettings(channels=(4, 8), down="max_pool", up="bilinear"),
     ],
 )
-def test_mr_unet_starts_near_its_input(keras: ModuleType, settings: MrUNetSettings) -> None:
+def test_mr_unet_starts_as_its_input(keras: ModuleType, settings: MrUNetSettings) -> None:
     model = build_mr_unet(settings)
-    model.get_layer("head").kernel.assign(model.get_layer("head").kernel * 0)
     inputs = scene()[0][..., :1]
     np.testing.assert_allclose(model.predict(inputs, verbose=0), inputs, atol=1e-3)
 
