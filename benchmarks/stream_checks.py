@@ -87,8 +87,8 @@ def profile(source: Source, **options: Any) -> dict[str, Any]:
     left of the process's.
     """
     clock = _Clock()
-    kept = Reader.read, Reader.fill, Cutter.cut, epoch._Feed._advance
-    Reader.read = clock.watch("read and decode", kept[0])  # type: ignore[method-assign]
+    kept = Reader._load, Reader.fill, Cutter.cut, epoch._Feed._advance
+    Reader._load = clock.watch("read and decode", kept[0])  # type: ignore[method-assign]
     Reader.fill = clock.watch("read, decode, mask and put in place", kept[1])  # type: ignore[method-assign]
     Cutter.cut = clock.watch("cut", kept[2])  # type: ignore[method-assign]
     epoch._Feed._advance = clock.watch("wait for a window", kept[3])  # type: ignore[method-assign]
@@ -97,7 +97,7 @@ def profile(source: Source, **options: Any) -> dict[str, Any]:
         alone = {name: tuple(row) for name, row in clock.spent.items()}
         handed = pace(tf_dataset_of([source], "train", batch_size=BATCH, **options))
     finally:
-        Reader.read, Reader.fill, Cutter.cut, epoch._Feed._advance = kept  # type: ignore[method-assign]
+        Reader._load, Reader.fill, Cutter.cut, epoch._Feed._advance = kept  # type: ignore[method-assign]
     filled, read = (
         alone[name] for name in ("read, decode, mask and put in place", "read and decode")
     )

@@ -16,12 +16,17 @@ from pipelines.ingest import ingest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def heeds_interrupts() -> None:
+    """What a shell starts in the background ignores interrupts, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(home: Path) -> tuple[int, str]:
     """Interrupt an ingest after its first scene; its exit code and what it said."""
     command = [sys.executable, "-m", "pipelines.cli", "ingest", str(home / "region.toml")]
     with subprocess.Popen(
         [*command, "--batch", "1"], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        text=True,
+        text=True, preexec_fn=heeds_interrupts,
     ) as job:  # fmt: skip
         assert job.stderr is not None
         first = job.stderr.readline()
