@@ -22,6 +22,17 @@ small and trained for a minute or two on one core, so that these figures are no 
 is possible: they show whether what is learnt holds where no map was seen.
 """
 
+CLAIMS = (
+    ("CNN", "single pixels"),
+    ("CNN, with SAR", "single pixels, with SAR"),
+    ("CNN, with NDVI", "single pixels, with NDVI"),
+    ("ConvLSTM, 5 dates", "single pixels"),
+    ("CNN, with SAR", "CNN"),
+    ("CNN, with NDVI", "CNN"),
+    ("ConvLSTM, 5 dates", "CNN"),
+)
+"""What ought to be ahead of what."""
+
 Document = dict[str, Any]
 
 
@@ -38,6 +49,7 @@ def section(found: Mapping[str, Document]) -> str:
         words = LEARN.strip().format(held_out=document["held_out"])
         head, *body = _rows(document)
         parts += [words, markdown_table(head, body), _in_words(document)]
+        parts.append("\n".join(_claims(document)))
     return "\n\n".join(parts)
 
 
@@ -52,6 +64,21 @@ def _rows(document: Document) -> Iterator[tuple[str, ...]]:
     for name, runs in document["networks"].items():
         together = ", ".join(_pair(run["all_dates"]) for run in runs.values())
         yield name, *(_pair(run) for run in runs.values()), together
+
+
+def _claims(document: Document) -> Iterator[str]:
+    """Whether each claim holds on every seed, in both scores."""
+    yield "Gains in OA / macro F1, seed by seed:\n"
+    networks = document["networks"]
+    for better, worse in CLAIMS:
+        gains = [
+            [row[score] - other[score] for score in ("oa", "macro_f1")]
+            for seed, row in networks[better].items()
+            for other in [document["pixels"].get(worse) or networks[worse][seed]]
+        ]
+        holds = all(gain > 0 for pair in gains for gain in pair)
+        told = ", ".join(" / ".join(f"{gain:+.3f}" for gain in pair) for pair in gains)
+        yield f"* {better} over {worse}: {told}: {'holds' if holds else '**does not hold**'}."
 
 
 def _pair(row: Mapping[str, float]) -> str:
