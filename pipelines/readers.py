@@ -226,13 +226,15 @@ def connected(address: str) -> Iterator[Client]:
 @contextmanager
 def _told_once() -> Iterator[None]:
     """Keep the client from logging the trace of a lost scheduler, which is an error of ours."""
-    dask = logging.getLogger("distributed.client")
-    level = dask.level
-    dask.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(f"distributed.{name}") for name in ("client", "batched")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        dask.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
