@@ -19,6 +19,10 @@ app = typer.Typer(
 
 RegionFile = Annotated[Path, typer.Argument(help="Region file (TOML).", metavar="REGION.toml")]
 Out = Annotated[Path, typer.Argument(help="JSON file to write.", metavar="OUT.json")]
+LayersFile = Annotated[
+    Path | None,
+    typer.Option(help="One of the study's files: learn from its radar and colour too."),
+]
 
 
 @app.command()
@@ -40,10 +44,7 @@ def regions(
 def classify(
     region: RegionFile,
     out: Out,
-    layers: Annotated[
-        Path | None,
-        typer.Option(help="One of the study's files: learn from its radar and colour too."),
-    ] = None,
+    layers: LayersFile = None,
     folds: Annotated[int, typer.Option(min=4, help="Folds; each block of ground in one.")] = 12,
 ) -> None:
     """Learn classes from statistics over dates, and test every block of ground once.
@@ -85,10 +86,7 @@ def _layers(file: Path | None, cube: Any) -> list[Layers]:
 def distance(
     region: RegionFile,
     out: Out,
-    layers: Annotated[
-        Path | None,
-        typer.Option(help="One of the study's files: learn from its radar and colour too."),
-    ] = None,
+    layers: LayersFile = None,
 ) -> None:
     """Classify with known ground at several distances from the blocks that are tested.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cube.errors import PlanError
@@ -83,9 +82,10 @@ def build(
 
     from models.losses import weighted_crossentropy
     from models.networks import build_network
+    from models.precision import precision
     from models.running import MacroF1
 
-    with _precision(settings.precision):
+    with precision(settings.precision):
         network = build_network(
             size,
             len(bands),
@@ -118,19 +118,6 @@ def _optimiser(settings: TrainSettings) -> keras.optimizers.Optimizer:
     # Gradients in half precision vanish unless the loss is scaled up.
     half = settings.precision == "mixed_float16"
     return keras.optimizers.LossScaleOptimizer(adam) if half else adam
-
-
-@contextmanager
-def _precision(policy: str) -> Iterator[None]:
-    """Layers made in here have this policy; Keras has its own again afterwards."""
-    import keras
-
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _sequence(settings: TrainSettings) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -101,12 +100,8 @@ def _slower(settings: TrainSettings) -> keras.callbacks.Callback:
         return keras.callbacks.ReduceLROnPlateau(
             factor=0.5, patience=max(settings.patience // 2, 1), **_watched(settings)
         )
-    rate = settings.learning_rate
-
-    def fallen(epoch: int, _: float) -> float:
-        return rate * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
-
-    return keras.callbacks.LearningRateScheduler(fallen)
+    cosine = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs)
+    return keras.callbacks.LearningRateScheduler(lambda epoch, _: float(cosine(epoch)))
 
 
 def best_epoch(logs: Sequence[Mapping[str, float]], monitor: str) -> int:

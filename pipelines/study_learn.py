@@ -239,7 +239,9 @@ def _kept(folder: Path, key: Mapping[str, Any], score: Callable[[], Row]) -> Row
     """A score of an earlier run with the same settings, or a new one."""
     file = folder / f"score-{_digest(key)}.json"
     if not file.exists():
-        file.write_text(json.dumps(score()), encoding="utf-8")
+        fresh = file.with_suffix(".part")
+        fresh.write_text(json.dumps(score()), encoding="utf-8")
+        fresh.replace(file)
     row: Row = json.loads(file.read_text(encoding="utf-8"))
     return row
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,8 +71,10 @@ def compiled(recipe: Recipe, statistics: Statistics, scenes: int, seed: int) -> 
     """The network of a recipe with fresh weights, ready to learn from so many scenes."""
     import keras
 
+    from models.precision import precision
+
     keras.utils.set_random_seed(seed)
-    with _precision(recipe.precision):
+    with precision(recipe.precision):
         network = recipe.build(statistics.mean, statistics.std)
     network.compile(optimizer=recipe.optimiser(scenes), loss=recipe.loss(*statistics.std))
     return network
@@ -87,18 +88,6 @@ def save(network: keras.Model, recipe: Recipe, statistics: Statistics, path: Pat
     with files.variables_as_arrays():
         kept.set_weights(network.get_weights())
     files.save(kept, path)
-
-
-@contextmanager
-def _precision(policy: str) -> Iterator[None]:
-    import keras
-
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def fit(

@@ -18,13 +18,13 @@ from cube.errors import ModelError, PairsError
 from models import image_metrics
 from models.sharpening import bicubic
 from pipelines.checkpoint import Checkpoint
+from pipelines.markdown import table as markdown_table
 from pipelines.pairs import SCALE
 from pipelines.sharpen_rows import writing
-from pipelines.superres_fit import compiled, fit, save
 from pipelines.superres_folder import FORMAT, SETTINGS, Trained, network_file
-from pipelines.superres_samples import Samples, Statistics, known_of
+from pipelines.superres_samples import known_of
 from pipelines.superres_scenes import Fold, Scene, scenes_of_patches
-from pipelines.superres_train import note_of
+from pipelines.superres_train import train_network
 
 if TYPE_CHECKING:
     from models.superres.recipes import Recipe
@@ -49,12 +49,18 @@ class Standing:
 
     def markdown(self) -> str:
         """A table of all of it."""
-        lines = ["| patches | method | PSNR, dB | SSIM | RMSE, K |", "|---|---|---|---|---|"]
-        for when, methods in self.table.items():
-            for method, row in methods.items():
-                cells = [f"{row['psnr'][0]:.2f}", f"{row['ssim'][0]:.3f}", f"{row['rmse'][0]:.3f}"]
-                lines.append(f"| {when} | `{method}` | " + " | ".join(cells) + " |")
-        return "\n".join(lines)
+        rows = (
+            (
+                when,
+                f"`{method}`",
+                f"{row['psnr'][0]:.2f}",
+                f"{row['ssim'][0]:.3f}",
+                f"{row['rmse'][0]:.3f}",
+            )
+            for when, methods in self.table.items()
+            for method, row in methods.items()
+        )
+        return markdown_table(("patches", "method", "PSNR, dB", "SSIM", "RMSE, K"), rows)
 
 
 def train_on_patches(
@@ -179,20 +185,11 @@ def _train(recipe: Recipe, fold: Fold, folder: Path, seed: int, on_epoch: Any) -
     file = folder / SETTINGS
     if file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("data") == key:
         return
-    statistics = Statistics.of(fold.train, recipe)
-    network = compiled(recipe, statistics, len(fold.train), seed)
     checkpoint = Checkpoint.beside(folder / network_file(0), key)
-    course = fit(
-        network,
-        Samples(fold.train, recipe, seed),
-        Samples(fold.validation, recipe, seed),
-        checkpoint,
-        on_epoch,
-    )
     with writing(folder):
-        save(network, recipe, statistics, folder / network_file(0))
+        note = train_network(recipe, fold, folder, checkpoint, seed, 0, on_epoch)
         settings = {"format": FORMAT, "recipe": recipe.model_dump(), "seed": seed, "data": key}
-        settings["folds"] = [note_of(fold, statistics, course)]
+        settings["folds"] = [note]
         file.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     checkpoint.clear()
 

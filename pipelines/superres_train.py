@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cube.errors import StoreError
 from pipelines.checkpoint import Checkpoint
-from pipelines.superres_fit import Fit, compiled, fit, save
+from pipelines.superres_fit import compiled, fit, save
 from pipelines.superres_folder import FORMAT, SETTINGS, Trained, network_file
 from pipelines.superres_samples import Samples, Statistics
 from pipelines.superres_scenes import Fold, folds, scenes_of_pairs, scenes_of_patches
@@ -133,28 +133,41 @@ def _plan(
 
 
 def _train_fold(plan: Plan, number: int, folder: Path, on_epoch: Any) -> None:
-    fold, recipe = plan.folds[number], plan.recipe
-    statistics = Statistics.of(fold.train, recipe)
-    network = compiled(recipe, statistics, len(fold.train), plan.seed + number)
     checkpoint = Checkpoint.beside(folder / network_file(number), plan.key(number))
+    note = train_network(
+        plan.recipe, plan.folds[number], folder, checkpoint, plan.seed, number, on_epoch
+    )
+    text = json.dumps({"key": plan.key(number), **note})
+    _note_file(folder, number).write_text(text, encoding="utf-8")
+    checkpoint.clear()
+
+
+def train_network(
+    recipe: Recipe,
+    fold: Fold,
+    folder: Path,
+    checkpoint: Checkpoint,
+    seed: int,
+    number: int,
+    on_epoch: Any,
+) -> dict[str, Any]:
+    """Train one fold's network into its folder; returns how that went, JSON-able.
+
+    The checkpoint stays, to be cleared once the result is noted.
+    """
+    statistics = Statistics.of(fold.train, recipe)
+    network = compiled(recipe, statistics, len(fold.train), seed + number)
     course = fit(
         network,
-        Samples(fold.train, recipe, plan.seed + number),
-        Samples(fold.validation, recipe, plan.seed),
+        Samples(fold.train, recipe, seed + number),
+        Samples(fold.validation, recipe, seed),
         checkpoint,
         on_epoch,
     )
     save(network, recipe, statistics, folder / network_file(number))
-    note = {"key": plan.key(number), **note_of(fold, statistics, course)}
-    _note_file(folder, number).write_text(json.dumps(note), encoding="utf-8")
-    checkpoint.clear()
-
-
-def note_of(fold: Fold, statistics: Statistics, course: Fit) -> dict[str, Any]:
-    """How one network was trained. JSON-able."""
     return {
         "left_out": list(fold.left_out),
-        "scenes": [len(fold.train), len(fold.validation), len(fold.test)],
+        "scenes": [len(part) for part in fold.parts],
         "mean": statistics.mean,
         "std": statistics.std,
         "best_epoch": course.best_epoch,
