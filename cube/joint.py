@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from cube.align import How, align, pairs_of
+from cube.anomalies import anomalies
 from cube.errors import SelectionError, ThermocubeError
 from cube.scene_rules import Scenes
 from cube.select import masked, select, with_bands
@@ -63,6 +64,8 @@ def select_from(cube: Cube, modality: str, **wanted: Any) -> xr.Dataset:
         So many dates beside one another; see `cube.select.stack_dates`.
     stack_gap : float
         Days between two of them, at most.
+    anomalies : str or sequence of str
+        Bands that are given less the median of their scene; see `cube.anomalies.anomalies`.
     chunks : dict
         Dask chunks; by default those of the store. None reads without Dask, lazily still.
     **wanted
@@ -143,6 +146,7 @@ class _Choice:
         stack: int = 1,
         stack_gap: float | None = None,
         mask: str | Sequence[str] = (),
+        anomalies: str | Sequence[str] = (),
         allow_empty: bool = False,
         chunks: dict[str, int] | None = {},  # noqa: B006
         **rules: Any,
@@ -153,6 +157,7 @@ class _Choice:
         self._joins = _joins(join)
         self._bands = [bands] if isinstance(bands, str) else list(bands or ())
         self._mask = [mask] if isinstance(mask, str) else list(mask)
+        self._anomalies = [anomalies] if isinstance(anomalies, str) else list(anomalies)
         self._stack, self._stack_gap = stack, stack_gap
         self._stacked: np.ndarray | None = None
         self._scenes = Scenes(self._base)
@@ -162,6 +167,7 @@ class _Choice:
             "join": [each.model_dump(exclude_defaults=True) for each in self._joins] or None,
             "bands": self._bands or None,
             "mask": self._mask or None,
+            "anomalies": self._anomalies or None,
         }
         if stack != 1:
             self._drop_unstackable()
@@ -209,6 +215,7 @@ class _Choice:
             chosen = with_bands(chosen, list(dict.fromkeys(names)))
         if self._mask:
             chosen = masked(chosen, self._mask)
+        chosen = anomalies(chosen, self._anomalies)
         if self._stack != 1:
             chosen = stack_dates(chosen, self._stack, max_gap=self._stack_gap)
         if any("@" in name for name in self._bands):

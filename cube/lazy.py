@@ -98,7 +98,7 @@ class SideBySide:
             mine = bands[(bands >= first) & (bands < first + layer.bands)] - first
             # An empty key asks for the other sizes all the same.
             if len(mine) or not len(bands):
-                pieces.append(_scenes(layer.imagery, layer.times[key[0]], key[2:])[:, mine])
+                pieces.append(scenes(layer.imagery, layer.times[key[0]], key[2:])[:, mine])
             first += layer.bands
         joined = np.concatenate(pieces, axis=1)
         # They come layer by layer; the key may ask for another order.
@@ -122,9 +122,9 @@ class CombinedFlags:
     def read(self, key: Index) -> np.ndarray:
         """Read a window."""
         first, *others = self.layers
-        flags = _scenes(first.qc, first.times[key[0]], key[1:])
+        flags = scenes(first.qc, first.times[key[0]], key[1:])
         for layer in others:
-            flags = flags | (_scenes(layer.qc, layer.times[key[0]], key[1:]) & np.uint8(BAD))
+            flags = flags | (scenes(layer.qc, layer.times[key[0]], key[1:]) & np.uint8(BAD))
         return flags
 
 
@@ -146,13 +146,13 @@ class Masked:
         """Read a window."""
         time, band, *space = key
         times = np.arange(self.shape[0])[time]
-        flags = _scenes(self.qc, times, tuple(space))
-        pixels = _scenes(self.imagery, times, tuple(space))
+        flags = scenes(self.qc, times, tuple(space))
+        pixels = scenes(self.imagery, times, tuple(space))
         pixels = pixels[:, np.arange(self.shape[1])[band]]
         return np.where((flags & np.uint8(self.bits))[:, np.newaxis] == 0, pixels, np.nan)
 
 
-def _scenes(stored: xr.Variable, times: np.ndarray, space: Index) -> np.ndarray:
+def scenes(stored: xr.Variable, times: np.ndarray, space: Index) -> np.ndarray:
     """Read scenes in the order given, each once, in runs."""
     wanted, back = np.unique(times, return_inverse=True)
     window = dict(zip(("y", "x"), space, strict=True))

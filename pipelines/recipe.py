@@ -49,6 +49,9 @@ class Selection(Table):
     """Limits for a scene: its share of cloud, of otherwise bad, and of valid pixels."""
     mask: tuple[str, ...] = ()
     """Flags whose pixels count as missing, e.g. ``water``."""
+    anomalies: tuple[str, ...] = ()
+    """Bands that are given less the median of their scene's valid pixels, which takes away what
+    weather, season and hour do to a scene as a whole; see `cube.anomalies`."""
     stack: int = Field(default=1, ge=1)
     """So many dates as bands beside one another, ``lst@-1`` and so on; not with `sequence`."""
     stack_gap: float | None = Field(default=None, gt=0)
