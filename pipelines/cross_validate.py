@@ -16,7 +16,7 @@ import numpy as np
 from cube.errors import ModelError
 from cube.sampling import SplitSettings
 from models.calibration import Reliability
-from models.metrics import Scores, scores
+from models.metrics import Scores
 from pipelines.evaluate import evaluate
 from pipelines.evaluation import PREDICTORS, BlockCounts, Evaluation, calibration_document
 from pipelines.model_folder import ModelFolder
@@ -46,11 +46,21 @@ class CrossValidation:
         return pooled([fold.blocks for fold in self.folds])
 
     @cached_property
+    def map_blocks(self) -> BlockCounts:
+        """As `blocks`, of the folds' maps over all dates."""
+        return pooled([fold.map_blocks for fold in self.folds])
+
+    @property
     def scores(self) -> dict[str, Scores]:
         """By predictor, over the test pixels of all folds; the baselines are fitted fold by fold,
         as the network is.
         """
-        return {name: scores(counts.sum(axis=0)) for name, counts in self.blocks.counts.items()}
+        return self.blocks.scores
+
+    @property
+    def all_dates(self) -> dict[str, Scores]:
+        """As `scores`, of the folds' maps over all dates."""
+        return self.map_blocks.scores
 
     @cached_property
     def reliability(self) -> Reliability:
@@ -66,6 +76,8 @@ class CrossValidation:
             "class_names": list(first.class_names),
             "scores": {name: value.to_dict() for name, value in self.scores.items()},
             "intervals": self.blocks.to_dict(),
+            "all_dates": {name: value.to_dict() for name, value in self.all_dates.items()},
+            "all_dates_intervals": self.map_blocks.to_dict(),
             "calibration": calibration_document(self.reliability),
             "folds": [fold.to_dict() for fold in self.folds],
         }

@@ -112,7 +112,7 @@ def score(
         leak_safe=not plan.leaky,
         class_names=folder.recipe.classes,
         blocks=tally.blocks(test.side),
-        all_dates={name: scores(count) for name, count in test.all_dates().items()},
+        map_blocks=test.all_dates(),
         per_date=tuple(DateScores(time, scores(count)) for time, count in tally.by_date),
         groups=_groups(cube, plan.modality, tally.by_date),
         reliability=tally.reliability,

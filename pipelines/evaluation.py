@@ -42,6 +42,11 @@ class BlockCounts:
     counts: Mapping[str, np.ndarray]
     """By predictor, int64 (block, class, class), in the order of `numbers`."""
 
+    @cached_property
+    def scores(self) -> dict[str, Scores]:
+        """By predictor, over all blocks."""
+        return {name: scores(counts.sum(axis=0)) for name, counts in self.counts.items()}
+
     @property
     def enough(self) -> bool:
         """Whether there is more than one block to draw from."""
@@ -105,8 +110,8 @@ class Evaluation:
     class_names: tuple[str, ...]
     blocks: BlockCounts
     """The counts of all test dates by blocks of ground, and the intervals from them."""
-    all_dates: dict[str, Scores]
-    """By predictor, of the one map made from all dates of the run. Under a split by time it is
+    map_blocks: BlockCounts
+    """As `blocks`, of the one map made from all dates of the run. Under a split by time it is
     made from training dates too."""
     per_date: tuple[DateScores, ...]
     """Of the network, in order of time; dates without a valid test pixel are left out."""
@@ -120,10 +125,15 @@ class Evaluation:
         """int64 (class, class) of the network, rows true, columns predicted, class 0 included."""
         return np.asarray(self.blocks.counts[NETWORK].sum(axis=0))
 
-    @cached_property
+    @property
     def scores(self) -> dict[str, Scores]:
         """By predictor (`PREDICTORS`), over all pixels of all test dates."""
-        return {name: scores(counts.sum(axis=0)) for name, counts in self.blocks.counts.items()}
+        return self.blocks.scores
+
+    @property
+    def all_dates(self) -> dict[str, Scores]:
+        """By predictor, of the one map made from all dates."""
+        return self.map_blocks.scores
 
     @property
     def headline(self) -> Scores | None:
@@ -148,6 +158,7 @@ class Evaluation:
             "intervals": self.blocks.to_dict(),
             "calibration": calibration_document(self.reliability),
             "all_dates": {name: value.to_dict() for name, value in self.all_dates.items()},
+            "all_dates_intervals": self.map_blocks.to_dict(),
             "groups": {
                 kind: {name: value.to_dict() for name, value in members.items()}
                 for kind, members in self.groups.items()

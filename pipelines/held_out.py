@@ -16,7 +16,7 @@ from cube.sampling import Part, SamplePlan
 from models.baselines import Majority, MemorisePlace
 from models.bootstrap import ground_blocks
 from models.calibration import Reliability, reliability
-from models.metrics import confusion, confusion_by_group
+from models.metrics import confusion_by_group
 from pipelines.class_weights import training_pixels
 from pipelines.evaluation import MAJORITY, MEMORISE, NETWORK, PREDICTORS, BlockCounts
 
@@ -96,31 +96,31 @@ class HeldOut:
     def tally(self) -> Tally:
         """Count the pixels of all test dates; reads one date's map at a time."""
         tally, truth = Tally(), self.truth[self.mask]
-        blocks = ground_blocks(self.plan.shape, self.side)[self.mask]
         for time, scene in self._scenes("test"):
             network = _layer(scene, "lithology")[self.mask]
-            valid = network > 0
-            if not valid.any():
+            if not network.any():
                 continue
-            total = _nothing()
-            for name, said in ({NETWORK: network} | self.baselines).items():
-                found = confusion_by_group(truth, said, CLASS_COUNT, blocks, valid=valid)
-                for number, counts in found.items():
-                    tally.by_block[name][number] += counts
-                    total += counts if name == NETWORK else 0
-            tally.by_date.append((time, total))
+            tally.by_date.append((time, self._count(network, tally)))
             sure = _layer(scene, "confidence")[self.mask]
-            tally.reliability += reliability(sure, network == truth, valid=valid)
+            tally.reliability += reliability(sure, network == truth, valid=network > 0)
         return tally
 
-    def all_dates(self) -> dict[str, np.ndarray]:
-        """Confusion matrix of each predictor on the one map made from all dates."""
-        truth = self.truth[self.mask]
-        network = self.predictions["lithology_all"].transpose("y", "x").to_numpy()[self.mask]
-        return {
-            name: confusion(truth, said, CLASS_COUNT, valid=network > 0)
-            for name, said in ({NETWORK: network} | self.baselines).items()
-        }
+    def all_dates(self) -> BlockCounts:
+        """Count the pixels of the one map made from all dates."""
+        tally = Tally()
+        self._count(_layer(self.predictions, "lithology_all")[self.mask], tally)
+        return tally.blocks(self.side)
+
+    def _count(self, network: np.ndarray, tally: Tally) -> np.ndarray:
+        """Add what each predictor says where the network says something; the network's total."""
+        truth, total = self.truth[self.mask], _nothing()
+        blocks = ground_blocks(self.plan.shape, self.side)[self.mask]
+        for name, said in ({NETWORK: network} | self.baselines).items():
+            found = confusion_by_group(truth, said, CLASS_COUNT, blocks, valid=network > 0)
+            for number, counts in found.items():
+                tally.by_block[name][number] += counts
+                total += counts if name == NETWORK else 0
+        return total
 
     def _scenes(self, part: Part) -> Iterator[tuple[np.datetime64, xr.Dataset]]:
         """Maps of the run on the dates of a part, one at a time."""

@@ -161,15 +161,17 @@ def score_tables(evaluation: Evaluation) -> list[dict[str, Any]]:
     # Under a split by date the one map has seen the training dates as well.
     leak = "" if evaluation.leak_safe else ", those of training too"
     groups = {
-        f"test pixels of {dates} dates; a pixel counts once a date": evaluation.scores,
-        f"the one map made from all dates{leak}": evaluation.all_dates,
+        f"test pixels of {dates} dates; a pixel counts once a date": evaluation.blocks,
+        f"the one map made from all dates{leak}": evaluation.map_blocks,
     }
-    tables = [
-        {"title": title, "rows": [(name, _score_row(row)) for name, row in scores.items()]}
-        for title, scores in groups.items()
-    ]
-    spans = [(name, [*cells, ""]) for name, cells in interval_rows(evaluation.blocks)]
-    tables.insert(1, {"title": interval_title(evaluation.blocks), "rows": spans})
+    tables: list[dict[str, Any]] = []
+    for title, blocks in groups.items():
+        rows = [(name, _score_row(row)) for name, row in blocks.scores.items()]
+        spans = [(name, [*cells, ""]) for name, cells in interval_rows(blocks)]
+        tables += [
+            {"title": title, "rows": rows},
+            {"title": interval_title(blocks), "rows": spans},
+        ]
     return tables
 
 

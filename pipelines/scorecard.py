@@ -40,6 +40,7 @@ def format_evaluation(evaluation: Evaluation) -> RenderableType:
         *_titled(f"Test pixels of {dates} dates", _comparison(evaluation.scores)),
         *_intervals(evaluation.blocks),
         *_titled("The map over all dates", _comparison(evaluation.all_dates)),
+        *_intervals(evaluation.map_blocks),
         *(
             part
             for kind, members in evaluation.groups.items()
@@ -58,6 +59,8 @@ def format_cross_validation(result: CrossValidation) -> RenderableType:
         Text(f"Region {result.folds[0].cube}, every block of ground tested once, leak-safe"),
         *_titled(f"Test pixels of {len(folds)} folds", _comparison(result.scores)),
         *_intervals(result.blocks),
+        *_titled("The maps over all dates", _comparison(result.all_dates)),
+        *_intervals(result.map_blocks),
         *_titled("Network, fold by fold", _comparison(folds, "fold")),
         Text(f"\n{calibration_line(result.reliability)}"),
     )

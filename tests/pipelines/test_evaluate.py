@@ -110,6 +110,12 @@ def test_intervals_groups_and_calibration_add_up_to_the_scores(
     )
     assert document["calibration"]["ece"] == result.reliability.ece
 
+    mapped = result.map_blocks
+    assert mapped.side == 8 and mapped.numbers == blocks.numbers
+    estimate, low, high = mapped.intervals[NETWORK]["oa"]
+    assert estimate == pytest.approx(result.all_dates[NETWORK].oa) and low <= estimate <= high
+    assert document["all_dates_intervals"]["scores"][NETWORK]["oa"] == [low, high]
+
 
 def test_split_by_date_is_called_leaky_and_has_no_headline(
     tiny_cube: Cube, thermometer: WriteModel

@@ -129,6 +129,11 @@ def test_every_block_is_tested_once_over_the_folds(region_of: RegionOf, tmp_path
     np.testing.assert_array_equal(result.blocks.counts[NETWORK].sum(axis=0), confusion)
     low, high = result.blocks.intervals[NETWORK]["oa"][1:]
     assert low <= result.scores[NETWORK].oa <= high
+    maps = result.all_dates[NETWORK]
+    assert maps.pixels == sum(fold.all_dates[NETWORK].pixels for fold in result.folds)
+    assert maps.pixels < result.scores[NETWORK].pixels
+    low, high = result.map_blocks.intervals[NETWORK]["oa"][1:]
+    assert low <= maps.oa <= high
     stored = json.loads((tmp_path / "cv" / "scores.json").read_text(encoding="utf-8"))
     assert stored == json.loads(json.dumps(result.to_dict()))
 
@@ -137,6 +142,7 @@ def test_every_block_is_tested_once_over_the_folds(region_of: RegionOf, tmp_path
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert "every block of ground tested once" in done.stdout and "fold 3" in done.stdout
+    assert "The maps over all dates" in done.stdout
     after = {file: file.stat().st_mtime_ns for file in (tmp_path / "cv").glob("fold-*/*")}
     assert after == before, "nothing is trained twice"
     with pytest.raises(ModelError, match="other settings"):
