@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cube.errors import PairsError
+from models.sharpening import shifted
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -79,15 +80,6 @@ class Pair:
         The three pixels or fewer that this uncovers at the border repeat their neighbours.
         """
         return shifted(self.ndvi, self.offset)
-
-
-def shifted(image: Array, offset: tuple[int, int]) -> Array:
-    """Move pixel (r, c) to (r, c) + offset; what this uncovers repeats the image's border."""
-    rows, columns = (
-        np.clip(np.arange(size) - step, 0, size - 1)
-        for size, step in zip(image.shape, offset, strict=True)
-    )
-    return image[np.ix_(rows, columns)]
 
 
 def read_pairs(path: str | Path, ids: Sequence[int] | None = None) -> list[Pair]:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models import image_metrics
-from models.sharpening.interpolation import bicubic
-from pipelines.pairs import SCALE, Array, Pair, shifted
+from models.sharpening import bicubic, shifted
+from pipelines.pairs import SCALE, Array, Pair
 
 SINUSOIDAL = "+proj=sinu +R=6371007.181 +units=m +no_defs"
 FINE_PIXEL = (231.65635826395834, 231.65635826375006)
@@ -65,8 +65,8 @@ def inputs_of(pair: Pair, protocol: Protocol) -> Inputs:
 def registered(method: Method) -> Method:
     """Let a method see NDVI where it really lies, and bring its map back to the NDVI's grid.
 
-    So that a method that heeds the images' published geometry can be judged by the paper's
-    protocol; under the registered one it changes nothing.
+    So that a method that heeds where the images lie, as `inputs` say, can be judged by the paper's
+    protocol; under the registered one, where they lie alike, it changes nothing.
     """
 
     def moved(inputs: Inputs) -> Array:

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.sharpening import METHODS, Degradation, aatprk, atprk, consistency, dms, enforce, tsharp
+from models.sharpening import (
+    METHODS,
+    Degradation,
+    aatprk,
+    atprk,
+    consistency,
+    displacement,
+    dms,
+    enforce,
+    shifted,
+    tsharp,
+)
 from models.sharpening.methods import Sharpener
-from pipelines.pairs import Array, shifted
+from pipelines.pairs import Array
 from pipelines.sharpen_protocol import Inputs, Method, Protocol, registered
 from pipelines.sharpen_slopes import SLOPES
 
@@ -20,6 +31,8 @@ if TYPE_CHECKING:
 
 REGISTERED = "-registered"
 """Ending of the names of methods that bring NDVI to its true place first."""
+ALIGNED = "-aligned"
+"""Ending of the names of methods that first bring NDVI to where it resembles LST most."""
 RIM = 2
 """Coarse pixels at the border that registration leaves without their whole surroundings."""
 
@@ -32,8 +45,9 @@ class Variant:
     about: str
     """A line for tables."""
     method: Method
-    registered: bool = False
-    """Whether it brings NDVI to its true place first, also under the paper's protocol."""
+    ending: str = ""
+    """`REGISTERED` or `ALIGNED` if it brings NDVI to its place first, under the paper's protocol
+    too."""
     digest: str = ""
     """Of the trained networks in it."""
 
@@ -44,7 +58,7 @@ class Variant:
 
     def make(self, inputs: Inputs) -> Array:
         """The fine map (4 y, 4 x), kelvin, on the grid of the NDVI as the protocol takes it."""
-        return registered(self.method)(inputs) if self.registered else self.method(inputs)
+        return registered(self.method)(self._placed(inputs)) if self.ending else self.method(inputs)
 
     def misfit(self, fine: Array, inputs: Inputs, degradation: Degradation | None = None) -> float:
         """RMSE between the degraded map and the coarse input, kelvin.
@@ -59,11 +73,18 @@ class Variant:
             H; by default the block mean.
         """
         coarse = inputs.lst
-        if self.registered and inputs.offset != (0, 0):
-            fine = shifted(fine, inputs.offset)
+        offset = self._placed(inputs).offset if self.ending else (0, 0)
+        if offset != (0, 0):
+            fine = shifted(fine, offset)
             coarse = np.full_like(coarse, np.nan)
             coarse[RIM:-RIM, RIM:-RIM] = inputs.lst[RIM:-RIM, RIM:-RIM]
         return consistency(fine, coarse, degradation).rmse
+
+    def _placed(self, inputs: Inputs) -> Inputs:
+        """The inputs with the offset that this variant goes by."""
+        if self.ending == ALIGNED:
+            return inputs._replace(offset=displacement(inputs.lst, inputs.ndvi).offset)
+        return inputs
 
 
 class Catalogue:
@@ -86,24 +107,26 @@ class Catalogue:
         if name in SLOPES:
             method = partial(METHODS["local_slope"], **SLOPES[name])
             return Variant(name, "ours, with these settings", _plain(method))
-        if name.endswith(REGISTERED):
-            plain = self.get(name.removesuffix(REGISTERED))
-            return plain and _registered(plain)
+        for ending in (REGISTERED, ALIGNED):
+            if name.endswith(ending):
+                plain = self.get(name.removesuffix(ending))
+                return plain and _placing(plain, ending)
         parts = name.split("+") if "+" in name else []
-        found = [part for part in map(self.get, parts) if part is not None and not part.registered]
+        found = [part for part in map(self.get, parts) if part is not None and not part.ending]
         return _mean(name, found) if len(found) == len(parts) > 1 else None
 
     def chosen(self, protocol: Protocol, wanted: Sequence[str] | None) -> dict[str, Variant]:
         """The variants of these names, all for None, but those equal to another by a protocol."""
         found = {name: self.get(name) for name in wanted or self._known}
+        same = REGISTERED if protocol is Protocol.REGISTERED else None
         return {
             name: variant
             for name, variant in found.items()
-            if variant is not None and not (variant.registered and protocol is Protocol.REGISTERED)
+            if variant is not None and variant.ending != same
         }
 
     def _add_registered(self, name: str) -> None:
-        variant = _registered(self._known[name])
+        variant = _placing(self._known[name], REGISTERED)
         self._known[variant.name] = variant
 
 
@@ -119,8 +142,8 @@ def _variant_of(model: Trained) -> Variant:
     return Variant(model.name, "trained without ASTER", method, digest=model.digest[:12])
 
 
-def _registered(variant: Variant) -> Variant:
-    return replace(variant, name=variant.name + REGISTERED, registered=True)
+def _placing(variant: Variant, ending: str) -> Variant:
+    return replace(variant, name=variant.name + ending, ending=ending)
 
 
 def _mean(name: str, parts: Sequence[Variant]) -> Variant:
@@ -169,7 +192,7 @@ _ALL = (
         "local_slope-registered",
         "ours; NDVI brought to its true place first",
         _plain(METHODS["local_slope"]),
-        registered=True,
+        ending=REGISTERED,
     ),
     Variant(
         "local_slope-exact",

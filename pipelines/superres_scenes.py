@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from cube.errors import PairsError
-from models.sharpening import Degradation
-from pipelines.pairs import SCALE, Array, shifted
+from models.sharpening import Degradation, shifted
+from pipelines.pairs import SCALE, Array
 
 When = Literal["day", "night"]
 PAIR_FIELDS = ("pair_id", "modis_lst", "ndvi", "center_lst", "center_ndvi", "location_group")

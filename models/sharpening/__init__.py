@@ -11,6 +11,7 @@ from models.sharpening.kriging import Variogram, aatprk, atprk
 from models.sharpening.local_slope import Curve, Response, local_slope
 from models.sharpening.methods import METHODS, Sharpened, sharpen
 from models.sharpening.noise import neighbour_correlation, sensor_noise, unexplained
+from models.sharpening.registration import Displacement, displacement, shifted
 from models.sharpening.regression import Line, LocalLines, tsharp
 from models.sharpening.trees import Forest, dms
 
@@ -19,6 +20,7 @@ __all__ = [
     "ConsistencyError",
     "Curve",
     "Degradation",
+    "Displacement",
     "Forest",
     "Line",
     "LocalLines",
@@ -30,6 +32,7 @@ __all__ = [
     "bicubic",
     "bilinear",
     "consistency",
+    "displacement",
     "dms",
     "enforce",
     "local_slope",
@@ -37,6 +40,7 @@ __all__ = [
     "neighbour_correlation",
     "sensor_noise",
     "sharpen",
+    "shifted",
     "tsharp",
     "unexplained",
 ]

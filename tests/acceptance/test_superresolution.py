@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from models.sharpening import aatprk, atprk, bicubic, bilinear, dms, local_slope, nearest, tsharp
+from models.sharpening import (
+    aatprk,
+    atprk,
+    bicubic,
+    bilinear,
+    displacement,
+    dms,
+    local_slope,
+    nearest,
+    tsharp,
+)
 from pipelines.pairs import problems, read_pairs
 from pipelines.sharpen_choice import standings
 from pipelines.sharpen_heldout import NOISY, held_out, makers, noise_of
@@ -102,6 +112,15 @@ def test_the_public_pairs_are_as_described(pairs_file: Path) -> None:
     assert sum(any("off the LST" in text for text in texts) for texts in found.values()) == 62
     hot = [number for number, texts in found.items() if any("260 and 320" in t for t in texts)]
     assert hot == [2, 126, 151, 176, 201]
+
+
+def test_images_show_how_far_they_are_out_of_register(pairs_file: Path) -> None:
+    far = []
+    for pair in read_pairs(pairs_file):
+        found = displacement(pair.lst, pair.ndvi)
+        far.append(max(abs(found.rows - pair.offset[0]), abs(found.columns - pair.offset[1])))
+    assert sum(distance == 0 for distance in far) >= 56
+    assert sum(distance <= 1 for distance in far) >= 60
 
 
 @pytest.mark.parametrize("protocol", Protocol)

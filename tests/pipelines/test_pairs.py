@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import thermal_pairs
 
-from models.sharpening import bicubic, tsharp
-from pipelines.pairs import Pair, PairsError, problems, read_pairs, shifted
+from models.sharpening import bicubic, shifted, tsharp
+from pipelines.pairs import Pair, PairsError, problems, read_pairs
 from pipelines.sharpen_protocol import (
     Frame,
     Inputs,

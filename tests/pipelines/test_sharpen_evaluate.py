@@ -203,6 +203,17 @@ def test_registration_puts_the_map_where_the_ndvi_is(pairs: Path) -> None:
     assert moved < stacked / 2
 
 
+def test_what_the_images_show_of_their_place_serves_as_well_as_a_georeference(pairs: Path) -> None:
+    pair = read_pairs(pairs)[0]
+    inputs = inputs_of(pair, Protocol.PAPER)
+    moved, aligned = (Catalogue().get(f"local_slope-{how}") for how in ("registered", "aligned"))
+    assert moved is not None and aligned is not None
+    blind = inputs._replace(offset=(0, 0))
+    np.testing.assert_array_equal(aligned.make(blind), moved.make(inputs))
+    assert aligned.misfit(aligned.make(blind), blind) == moved.misfit(moved.make(inputs), inputs)
+    assert "local_slope-aligned" in Catalogue().chosen(Protocol.REGISTERED, ["local_slope-aligned"])
+
+
 def test_a_registered_map_is_compared_where_it_lies(pairs: Path) -> None:
     """Moved back to the LST's grid, a map that is registered misses no more than one stacked."""
     pair = read_pairs(pairs)[0]
