@@ -89,6 +89,11 @@ protocol: .venv/.ready ## Networks under the study's own split, once `make study
 	  $(RUN)thermocube study shuffled $(STUDY)/$$r.toml $$m $(STUDY)/shuffled-$$n.json \
 	    || exit 1; done
 
+leaksafe: .venv/.ready ## Train the study's kind of networks where nothing leaks; needs the cubes of `study`.
+	for f in $(wildcard docs/results/leaksafe-*.toml); do \
+	  n=$$(basename $$f .toml) && r=$${n##*-} && $(RUN)thermocube train $(STUDY)/$$r.toml \
+	    $(STUDY)/models/$$n --recipe $$f --folds 6 --json > $(STUDY)/$$n.json || exit 1; done
+
 learn: .venv/.ready ## Train networks on simulated regions; do they learn what is there?
 	$(RUN)thermocube study learn $(STUDY)/simulated $(STUDY)/learn-simulated.json
 
@@ -110,7 +115,9 @@ sharpening: .venv/.ready ## Train, choose and score sharpening on PAIRS and PATC
 	$(RUN)thermocube sharpen evaluate $(PAIRS) --out $(SHARPENING)/evaluate --figures 1 \
 	  $(SHARPENED) --also "local_slope[cubic,spread,0.8]" \
 	  --also "local_slope[cubic,spread,0.8]-registered" \
-	  --also local_slope+slope_net --also local_slope+slope_net-registered
+	  --also local_slope+slope_net --also local_slope+slope_net-registered \
+	  --also "local_slope[cubic,spread,0.8]-aligned" $(foreach n,local_slope slope_net \
+	  local_slope+slope_net sc_unet sif_sr1 sif_sr2,--also $(n)-aligned)
 	$(RUN)python benchmarks/sharpen_page.py $(SHARPENING) docs/superresolution.md
 
 lint: .venv/.ready ## Check style and formatting.
@@ -128,4 +135,4 @@ lock: $(filter .uv/bin/uv,$(UV)) ## Resolve the environment anew.
 clean: ## Remove what was built; cubes and models of your own stay.
 	rm -rf .venv .uv .hypothesis .mypy_cache .ruff_cache demo
 
-.PHONY: help setup demo test test-slow soak bench study protocol learn sharpening lint types lock clean
+.PHONY: help setup demo test test-slow soak bench study protocol leaksafe learn sharpening lint types lock clean

@@ -140,13 +140,21 @@ def _short(study: Path) -> str:
         SETTINGS_CHOSEN: "local slope with the settings chosen without ASTER",
         "local_slope": "default, its author had seen scores",
     }
-    lines = ["| method | | paper | paper, registered first | registered |", "|---|---|---|---|---|"]
+    lines = [
+        "| method | | paper | paper, aligned | paper, registered first | registered |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, role in roles.items():
-        found = (paper.get(name), paper.get(f"{name}-registered"), registered.get(name))
+        found = (
+            *(paper.get(f"{name}{ending}") for ending in ("", "-aligned", "-registered")),
+            registered.get(name),
+        )
         cells = [_three(row) if row else "-" for row in found]
         lines.append(f"| `{name}` | {role} | " + " | ".join(cells) + " |")
-    lines.append("| SC-UNet, published | reference | 1.908 / .655 / 1.90 | - | 1.697 / .740 / - |")
-    lines.append("| aims | | 1.80 / .69 / - | | 1.64 / .78 / .90 |")
+    lines += [
+        "| SC-UNet, published | reference | 1.908 / .655 / 1.90 | - | - | 1.697 / .740 / - |",
+        "| aims | | 1.80 / .69 / - | | | 1.64 / .78 / .90 |",
+    ]
     return "\n".join(lines)
 
 
@@ -165,12 +173,18 @@ def _networks(study: Path) -> str:
     """The published recipes trained here beside the published weights: RMSE and SSIM."""
     file = study / "evaluate" / "summary.csv"
     paper, registered = (_summary(file, one) for one in ("paper", "registered"))
-    lines = ["| network | paper: here | published | registered: here | published |"]
-    lines.append("|---|---|---|---|---|")
+    lines = [
+        "| network | paper: stacked | aligned first | published | registered: here | published |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, label in RETRAINED.items():
         if name in registered:
-            ours = (_pair(found[name], "rmse", "ssim") for found in (paper, registered))
-            cells = [cell for both in zip(ours, NETWORKS[label], strict=False) for cell in both]
+            stacked, aligned, placed = (
+                _pair(row, "rmse", "ssim") if row else "-"
+                for row in (paper[name], paper.get(f"{name}-aligned"), registered[name])
+            )
+            published = NETWORKS[label]
+            cells = (stacked, aligned, published[0], placed, published[1])
             lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from cube.errors import ModelError, PlanError
 from cube.store import Cube
 from pipelines.cli import app
+from pipelines.cli_settings import parse_settings
 from pipelines.cross_validate import cross_validate
 from pipelines.evaluate import MAJORITY, MEMORISE, NETWORK, evaluate
 from pipelines.model_folder import ModelFolder
@@ -103,6 +104,19 @@ def test_several_regions_are_trained_on_and_another_is_tested(
         evaluate(cubes["east"], run, folder)
     page = write_report(cubes["east"], tmp_path / "e.html", run=run, model=folder)
     assert "no test part in this region" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.train
+def test_anomalies_are_what_a_network_is_trained_on_and_maps(
+    tiny_cube: Cube, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorflow", reason="needs TensorFlow: install thermocube[train]")
+    settings = parse_settings([word for word in SHORT if word != "-s"] + ['anomalies=["lst"]'])
+    model = ModelFolder.load(train(tiny_cube, tmp_path / "relative", settings))
+    level = dict(zip(model.recipe.bands, model.recipe.normalisation.mean, strict=True))
+    assert abs(level["lst"]) < 10 and level["emissivity"] > 0.5
+    run = predict(tiny_cube, model.path)
+    assert evaluate(tiny_cube, run, model.path).scores[NETWORK].pixels > 0
 
 
 @pytest.mark.train
