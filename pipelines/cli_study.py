@@ -185,7 +185,7 @@ def baselines(region: RegionFile, out: Out) -> None:
 def learn(
     folder: Annotated[Path, typer.Argument(help="Folder for the simulated regions.")],
     out: Out,
-    seed: Annotated[list[int], typer.Option(help="Of the networks; may be given again.")] = [0, 1],  # noqa: B006
+    seed: Annotated[list[int], typer.Option(help="Of the networks; give several.")] = [0, 1, 2],  # noqa: B006
 ) -> None:
     """Train networks on simulated regions, and score them on one that was left out.
 

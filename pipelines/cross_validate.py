@@ -79,7 +79,7 @@ class CrossValidation:
             "all_dates": {name: value.to_dict() for name, value in self.all_dates.items()},
             "all_dates_intervals": self.map_blocks.to_dict(),
             "calibration": calibration_document(self.reliability),
-            "folds": [fold.to_dict() for fold in self.folds],
+            "folds": [fold.to_dict(dates=False) for fold in self.folds],
         }
 
 

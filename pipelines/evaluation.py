@@ -30,6 +30,11 @@ class DateScores:
     """UTC."""
     scores: Scores
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        time = np.datetime_as_string(self.time, unit="s") + "Z"
+        return {"time": time, "scores": self.scores.to_dict()}
+
 
 @dataclass(frozen=True, eq=False)
 class BlockCounts:
@@ -140,8 +145,8 @@ class Evaluation:
         """The network's leak-safe scores; None under a split that leaks."""
         return self.scores[NETWORK] if self.leak_safe else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, lists and dictionaries, ready for JSON."""
+    def to_dict(self, *, dates: bool = True) -> dict[str, Any]:
+        """Plain numbers, lists and dictionaries, ready for JSON; `dates` with those by date."""
         return {
             "cube": self.cube,
             "snapshot": self.snapshot,
@@ -163,14 +168,7 @@ class Evaluation:
                 kind: {name: value.to_dict() for name, value in members.items()}
                 for kind, members in self.groups.items()
             },
-            "per_date": [
-                {
-                    "time": np.datetime_as_string(date.time, unit="s") + "Z",
-                    "scores": date.scores.to_dict(),
-                }
-                for date in self.per_date
-            ],
-        }
+        } | ({"per_date": [date.to_dict() for date in self.per_date]} if dates else {})
 
 
 def calibration_document(reliability: Reliability) -> dict[str, Any]:

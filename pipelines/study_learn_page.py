@@ -15,11 +15,12 @@ Real maps cannot tell a network that learns nothing from data that hold nothing.
 its regions share rocks, physics and sensors, but no map, no weather and no overpass, and how
 much each band says of a class is set by its tables. Networks are trained on two regions and
 scored on the third ({held_out}), date by date; a part of the ground of the other two serves
-for validation. *Single pixels* is a logistic regression on the bands of one pixel on one date.
-*Boosted trees* are given each scene less its median, which a network that sees patches is not:
-they show what a pixel holds of its class on one date, and through day and night. Networks are
-small and trained for a minute or two on one core, so that these figures are no measure of what
-is possible: they show whether what is learnt holds where no map was seen.
+for validation. Temperatures are less the median of their scene, but where a row says otherwise.
+*Single pixels* is a logistic regression on the bands of one pixel on one date; *boosted trees*
+show what a pixel holds of its class on one date, and through day and night. Networks are small
+and trained for one to six minutes on one core, so that these figures are no measure of what is
+possible: they show whether what is learnt holds where no map was seen. Settings were chosen with
+the scores of seeds 0 and 1 in sight; seed 2 was run once, with what had been chosen.
 """
 
 CLAIMS = (
@@ -30,6 +31,8 @@ CLAIMS = (
     ("CNN, with SAR", "CNN"),
     ("CNN, with NDVI", "CNN"),
     ("ConvLSTM, 5 dates", "CNN"),
+    ("ConvLSTM, 5 dates", "boosted trees, 5 dates"),
+    ("CNN", "CNN, temperatures as they are"),
 )
 """What ought to be ahead of what."""
 

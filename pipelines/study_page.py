@@ -16,6 +16,8 @@ from pipelines.study_distance_page import draw as draw_distance
 from pipelines.study_distance_page import section as distance_section
 from pipelines.study_figures import draw_maps, draw_signatures
 from pipelines.study_learn_page import section as learn_section
+from pipelines.study_networks_page import section as networks_section
+from pipelines.study_networks_page import verdict as networks_verdict
 from pipelines.study_protocol_page import rows as protocol_rows
 from pipelines.study_protocol_page import shuffled_rows
 from pipelines.study_protocol_page import verdict as protocol_verdict
@@ -47,8 +49,9 @@ def write_page(folder: Path, target: Path) -> None:
     folder
         With ``classify-*.json`` and ``.npz``, ``distance-*.json``, ``transfer-*.json``,
         ``signatures-*.json``, ``confidence-*.json``, ``grids-santa.json``, ``baselines-*.json``,
-        ``protocol-*.json`` (``thermocube evaluate --json``), ``shuffled-*.json``,
-        ``learn-*.json``; a section says so if its files are not there, or is left out.
+        ``leaksafe-*.json`` (``thermocube train --folds --json``), ``protocol-*.json``
+        (``thermocube evaluate --json``), ``shuffled-*.json``, ``learn-*.json``; a section says so
+        if its files are not there, or is left out.
     target
         Markdown file.
     """
@@ -68,10 +71,13 @@ def page_text(folder: Path) -> str:
     classified = _read(folder, "classify")
     protocol = _read(folder, "protocol")
     shuffled = _read(folder, "shuffled")
-    parts = [INTRODUCTION, _summary(classified), protocol_verdict(protocol, shuffled), LEAKSAFE]
+    leaksafe = _read(folder, "leaksafe")
+    parts = [INTRODUCTION, _summary(classified), networks_verdict(leaksafe)]
+    parts += [protocol_verdict(protocol, shuffled), LEAKSAFE]
     for name, document in classified.items():
         parts += [_classified(name, document)]
-    parts += [TRIED, distance_section(_read(folder, "distance"), TARGET)]
+    parts += [TRIED, networks_section(leaksafe)]
+    parts += [distance_section(_read(folder, "distance"), TARGET)]
     parts += [TRANSFER, _table(_transfers(_read(folder, "transfer")))]
     parts += [NETWORKS, _table(protocol_rows(protocol, _read(folder, "baselines")))]
     if shuffled:

@@ -179,9 +179,12 @@ thermocube train study/santa.toml study/models/cnn-santa \\
 thermocube predict study/santa.toml study/models/cnn-santa --stride 281
 thermocube evaluate study/santa.toml study/models/cnn-santa --json > study/protocol-cnn-santa.json
 thermocube study shuffled study/santa.toml study/models/cnn-santa study/shuffled-cnn-santa.json
+for n in cnn convlstm; do for r in puertollano santa; do
+  thermocube train study/$r.toml study/models/leaksafe-$n-$r --folds 6 --json \\
+    --recipe docs/results/leaksafe-$n-$r.toml > study/leaksafe-$n-$r.json; done; done
 thermocube study learn study/simulated study/learn-simulated.json
 thermocube study page study docs/results.md
 ```
 
-`make study` runs them; the networks alone, with the cubes at hand, `make protocol`.
+`make study` runs all but the networks, which `make protocol`, `make leaksafe` and `make learn` do.
 """
