@@ -47,6 +47,9 @@ def run(
         int | None, typer.Option(min=1, help="Processes on this machine that sharpen.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads, without a scheduler.")] = 2,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for unfinished work; default: beside the cube.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run of that name.")
     ] = False,
@@ -55,6 +58,8 @@ def run(
     ] = False,
 ) -> None:
     """Sharpen the LST of a cube by its NDVI, into /sharpened/<run>.
+
+    Stopped and started again with the same options, it goes on where it was.
 
     Example: thermocube sharpen run ebro.toml --method local_slope --time-of-day day
 
@@ -79,6 +84,7 @@ def run(
             overwrite=overwrite,
             client=client,
             workers=workers,
+            work=work,
             on_tile=tell,
         )
     emit(tally.to_dict(), *_told(tally), json=json)
@@ -105,5 +111,6 @@ def _told(tally: SharpenTally) -> list[Any]:
         f"{time}: misses its input by {rmse:.3f} K" for time, rmse in tally.consistency.items()
     ]
     lines += [f"{time}: no map: {reason}" for time, reason in tally.without.items()]
-    lines.append(f"sharpened/{tally.run}: {tally.scenes} scenes in {tally.seconds:.1f} s")
+    again = f", {tally.resumed} of {tally.tiles} tiles were there" if tally.resumed else ""
+    lines.append(f"sharpened/{tally.run}: {tally.scenes} scenes in {tally.seconds:.1f} s{again}")
     return lines

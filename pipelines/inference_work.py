@@ -68,22 +68,8 @@ class Work:
         StoreError
             If nothing can be written there.
         """
-        folder = place / f"{run}.{digest[:16]}"
-        with _told(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        with _held(folder) as mine:
-            if not mine:
-                raise CubeLockedError(
-                    f"another process is computing run {run!r} in {folder}; wait for it, or "
-                    "stop it and run again: what it has mapped is kept"
-                )
-            with _told(folder):
-                _sweep(place, run, folder)
-            try:
-                yield cls(folder, job)
-            finally:
-                _remove_if_empty(folder)
-        _remove_if_empty(place)
+        with run_folder(place, run, digest) as folder:
+            yield cls(folder, job)
 
     @property
     def units(self) -> int:
@@ -102,11 +88,11 @@ class Work:
         ]
 
     def _done(self, home: Path, units: Sequence[Unit]) -> int:
-        if _is_whole(home / OVERALL) and all(_is_whole(self._file(unit)) for unit in units):
+        if is_whole(home / OVERALL) and all(is_whole(self._file(unit)) for unit in units):
             return len(units)
         (home / OVERALL).unlink(missing_ok=True)
         sums = _load(home / SUMS)
-        if sums is None or not all(_is_whole(self._file(unit)) for unit in units[: sums.units]):
+        if sums is None or not all(is_whole(self._file(unit)) for unit in units[: sums.units]):
             return 0
         self._sums[home] = sums
         return sums.units
@@ -120,15 +106,15 @@ class Work:
             If it cannot be written.
         """
         home = self._home(unit.window)
-        with _told(home):
+        with written(home):
             home.mkdir(exist_ok=True)
-            _save(self._file(unit), part.chunks)
+            save(self._file(unit), part.chunks)
             sums = self._added(home, part)
             if sums.units < len(self._columns[home]):
                 with _replaced(home / SUMS) as fresh, fresh.open("wb") as file:
                     np.savez(file, units=sums.units, total=sums.total, dates=sums.dates)
                 return
-            _save(home / OVERALL, self._job.overall(unit.window, sums.total, sums.dates))
+            save(home / OVERALL, self._job.overall(unit.window, sums.total, sums.dates))
             del self._sums[home]
             (home / SUMS).unlink(missing_ok=True)
 
@@ -160,13 +146,59 @@ class Work:
         return self._home(unit.window) / f"{unit.start}.zip"
 
 
-def _remove_if_empty(folder: Path) -> None:
+@contextmanager
+def run_folder(place: Path, run: str, digest: str) -> Iterator[Path]:
+    """Open the folder of a run, alone; those of other attempts at the same run are removed.
+
+    Parameters
+    ----------
+    place
+        Where runs of one kind, of one cube, have their folders.
+    run
+        Its name.
+    digest
+        SHA-256 of everything the run's result depends on.
+
+    Raises
+    ------
+    CubeLockedError
+        If another process works on the very same run.
+    StoreError
+        If nothing can be written there.
+    """
+    folder = place / f"{run}.{digest[:16]}"
+    with written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder) as mine:
+        if not mine:
+            raise CubeLockedError(
+                f"another process is computing run {run!r} in {folder}; wait for it, or "
+                "stop it and run again: what it has mapped is kept"
+            )
+        with written(folder):
+            _sweep(place, run, folder)
+        try:
+            yield folder
+        finally:
+            remove_if_empty(folder)
+    remove_if_empty(place)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder, unless there is something in it."""
     with suppress(OSError):
         folder.rmdir()
 
 
 @contextmanager
-def _told(place: Path) -> Iterator[None]:
+def written(place: Path) -> Iterator[None]:
+    """Tell what cannot be written, and what to do about it.
+
+    Raises
+    ------
+    StoreError
+        Instead of an OSError.
+    """
     try:
         yield
     except OSError as error:
@@ -176,7 +208,8 @@ def _told(place: Path) -> Iterator[None]:
         ) from error
 
 
-def _save(path: Path, chunks: Encoded) -> None:
+def save(path: Path, chunks: Encoded) -> None:
+    """Keep chunks in a file, which appears whole or not at all."""
     with _replaced(path) as fresh, zipfile.ZipFile(fresh, "w") as archive:
         for name, content in chunks.items():
             archive.writestr(name, content)
@@ -190,7 +223,8 @@ def _replaced(path: Path) -> Iterator[Path]:
     fresh.replace(path)
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
+    """Whether a file of chunks is there, and as it was saved."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

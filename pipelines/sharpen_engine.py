@@ -20,7 +20,8 @@ from models.sharpening import (
     Response,
     Variogram,
 )
-from models.sharpening.blocks import Array
+from models.sharpening.blocks import Array, fill
+from models.sharpening.features import REACH, masked
 from models.sharpening.kriging import RADIUS
 from pipelines.lattice import Lattice, Window
 from pipelines.pairs import SCALE
@@ -48,6 +49,8 @@ class Facts:
 
     fitted: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the method."""
+    means: tuple[float, float] = (0.0, 0.0)
+    """Of LST (K) and NDVI: what networks see far within a gap."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Part:
     settings: Mapping[str, Any] = field(default_factory=dict)
     folder: str | None = None
     """Of a trained method."""
+    digest: str = ""
+    """Of what was in it."""
 
     @classmethod
     def of(cls, name: str, models: Mapping[str, Trained]) -> Part:
@@ -71,7 +76,8 @@ class Part:
         """
         if name in models:
             trained = models[name]
-            return cls(f"network:{trained.recipe.network}", {}, str(trained.path.resolve()))
+            place = str(trained.path.resolve())
+            return cls(f"network:{trained.recipe.network}", {}, place, trained.digest)
         if name in METHODS:
             return cls(name)
         if name in SLOPES:
@@ -118,8 +124,11 @@ class Part:
         ValueError
             If the scene has too little to learn from.
         """
+        if self.folder is not None and not (np.isfinite(view.lst) & np.isfinite(view.mean)).any():
+            raise ValueError("no pixel has both LST and NDVI")
         if curve is not None:
-            return Facts({"response": Response.of_guide(view.lst, curve, guide)})
+            means = float(np.nanmean(view.lst)), float(np.nanmean(view.mean))
+            return Facts({"response": Response.of_guide(view.lst, curve, guide)}, means)
         if self.method == "network:sif":
             return Facts({"level": float(np.nanmean(view.lst))})
         if self.method == "dms":
@@ -150,17 +159,28 @@ class Part:
             return _with_halo(
                 read, window, shape, HALO, lambda *pair: sharpener(*pair, **arguments)
             )
-        trained = load(self.folder)
+        trained = load(self.folder, self.digest)
         if trained.tiled:
             return _blended(trained, read, window, shape, facts)
-        sharpen = lambda *pair: trained.sharpen(*pair, **facts.fitted)  # noqa: E731
-        return _with_halo(read, window, shape, trained.halo, sharpen)
+        return _moved(trained, read, window, shape, facts)
 
 
 @lru_cache(maxsize=4)
-def load(folder: str) -> Trained:
-    """A trained method; once a process."""
-    return Trained.load(folder)
+def load(folder: str, digest: str) -> Trained:
+    """A trained method; once a process.
+
+    Raises
+    ------
+    ModelError
+        If it is not what the run began with.
+    """
+    trained = Trained.load(folder)
+    if trained.digest != digest:
+        raise ModelError(
+            f"{folder} holds another trained method than when the run began, or than workers see; "
+            "let all see the same folder, and run again"
+        )
+    return trained
 
 
 def grown(window: Window, by: int, shape: tuple[int, int]) -> Window:
@@ -187,9 +207,32 @@ def _with_halo(
     around = grown(window, halo, shape)
     lst, ndvi = read(around)
     scale = ndvi.shape[0] // lst.shape[0]
-    if not (np.isfinite(lst).any() and np.isfinite(ndvi).any()):
+    if np.isnan(lst).all():
         return np.full(ndvi.shape, np.nan)[inner(window, around, scale)]
     return sharpen(lst, ndvi)[inner(window, around, scale)]
+
+
+def _moved(
+    trained: Trained, read: Read, window: Window, shape: tuple[int, int], facts: Facts
+) -> Array:
+    """Networks whose layers move with the image: gaps are bridged as in the whole scene."""
+    near = read(grown(window, trained.halo, shape))
+    gaps = any(np.isnan(image).any() for image in near)
+
+    def sharpen(lst: Array, ndvi: Array) -> Array:
+        bridged = map(_bridged, (lst, ndvi), facts.means)
+        return masked(trained.sharpen(*bridged, **facts.fitted), lst, ndvi)
+
+    return _with_halo(read, window, shape, trained.halo + (REACH if gaps else 0), sharpen)
+
+
+def _bridged(image: Array, mean: float) -> Array:
+    """Fill gaps as features do, but with the scene's mean, not the tile's, where they are deep."""
+    from scipy.ndimage import binary_dilation
+
+    there = np.isfinite(image)
+    near = binary_dilation(there, np.ones((3, 3)), iterations=REACH)
+    return np.where(near, fill(image, REACH), mean)
 
 
 def _blended(

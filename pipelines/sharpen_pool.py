@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import itertools
+import pickle
+import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cube.errors import ThermocubeError
 from pipelines.lattice import Window
+from pipelines.readers import WORKERS_TIMEOUT
 
 if TYPE_CHECKING:
     from distributed import Client
 
-Result = Callable[[Any], Any]
+Job = tuple[Window, tuple[Any, ...]]
+"""A window, and a function with its arguments."""
 
 
-@dataclass(frozen=True)
+class Hands(Protocol):
+    """Those who work."""
+
+    def ahead(self) -> int:
+        """Jobs that keep everyone busy."""
+        ...
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Begin a job; returns a future."""
+        ...
+
+    def result(self, window: Window, future: Any) -> Any:
+        """Wait for a job."""
+        ...
+
+
 class Pool:
     """Hands, and no more work in them than they need: memory does not grow with the scene."""
 
-    submit: Callable[..., Any]
-    result: Result
-    ahead: int
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
 
-    def run(self, jobs: Iterable[tuple[Window, tuple[Any, ...]]]) -> Iterator[tuple[Window, Any]]:
-        """Results in order, by their windows.
+    def run(self, jobs: Iterable[Job]) -> Generator[tuple[Window, Any]]:
+        """Results in order, by their windows. Closing cancels what was not yet begun.
 
         Raises
         ------
@@ -36,43 +54,145 @@ class Pool:
             ``worker_lost`` if a tile takes down every worker, ``scheduler`` if the cluster went
             away.
         """
+        rest = iter(jobs)
         pending: deque[tuple[Window, Any]] = deque()
-        for window, call in jobs:
-            pending.append((window, self.submit(*call)))
-            if len(pending) >= self.ahead:
-                done, future = pending.popleft()
-                yield done, self.result(future)
-        while pending:
-            done, future = pending.popleft()
-            yield done, self.result(future)
+        try:
+            while True:
+                free = max(0, max(1, self._hands.ahead()) - len(pending))  # A cluster may shrink.
+                for window, call in itertools.islice(rest, free):
+                    pending.append((window, self._hands.submit(*call)))
+                if not pending:
+                    return
+                window, future = pending.popleft()
+                yield window, self._hands.result(window, future)
+        finally:
+            for _, future in pending:
+                future.cancel()
 
 
 @contextmanager
 def pool_of(client: Client | None, workers: int) -> Iterator[Pool]:
     """Threads, or the workers of a client."""
     if client is not None:
-        hands = max(1, sum(client.nthreads().values()))
-        yield Pool(partial(client.submit, pure=False), _from_cluster, 2 * hands)
+        yield Pool(Cluster(client))
         return
-    with ThreadPoolExecutor(workers) as threads:
-        yield Pool(threads.submit, lambda future: future.result(), workers + 1)
+    threads = ThreadPoolExecutor(workers, thread_name_prefix="thermocube-sharpen")
+    try:
+        yield Pool(Threads(threads, workers))
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
-def _from_cluster(future: Any) -> Any:
-    from distributed import KilledWorker
+class Threads:
+    """Threads of this process."""
+
+    def __init__(self, threads: ThreadPoolExecutor, workers: int) -> None:
+        self._threads = threads
+        self._workers = workers
+
+    def ahead(self) -> int:
+        """One job a thread, and one waiting."""
+        return self._workers + 1
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Queue a job."""
+        return self._threads.submit(function, *arguments)
+
+    def result(self, window: Window, future: Any) -> Any:
+        """Wait for a job."""
+        return future.result()
+
+
+class Cluster:
+    """Workers of a Dask cluster, one task a job.
+
+    A task changes nothing, so it may run twice, and a lost worker costs its tiles another run.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def ahead(self) -> int:
+        """Two jobs a worker thread, however many there are by now."""
+        return 2 * self._threads()
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Send a job."""
+        key = f"thermocube-sharpen-{uuid.uuid4().hex}"
+        with _in_touch():
+            return self._client.submit(
+                perform, pickle.dumps(function), *arguments, key=key, pure=False
+            )
+
+    def result(self, window: Window, future: Any) -> Any:
+        """Wait for a job, not for ever if all workers are gone.
+
+        Raises
+        ------
+        ThermocubeError
+            ``scheduler`` if scheduler or workers went away, ``worker_lost`` if the tile takes
+            down every worker.
+        """
+        from distributed import KilledWorker
+
+        while True:
+            try:
+                with _in_touch():
+                    return future.result(timeout=WORKERS_TIMEOUT)
+            except KilledWorker as error:
+                rows, columns = window
+                raise ThermocubeError(
+                    "several Dask workers died one after the other over the tile of rows "
+                    f"{rows.start}:{rows.stop}, columns {columns.start}:{columns.stop} of the "
+                    "LST, most likely of too little memory; give them more, or fewer threads "
+                    "each, and run again: what is sharpened is kept",
+                    kind="worker_lost",
+                ) from error
+            except TimeoutError:
+                self._require_workers()
+
+    def _threads(self) -> int:
+        if self._client.status != "running":
+            # It would be asked for half a minute in vain; jobs under way are lost already.
+            raise _lost("connection closed")
+        try:
+            return sum(self._client.nthreads().values())
+        except OSError as error:  # of a connection that cannot be had again
+            raise _lost(type(error).__name__) from error
+
+    def _require_workers(self) -> None:
+        if not self._threads():
+            raise ThermocubeError(
+                f"the Dask cluster has had no worker for up to {WORKERS_TIMEOUT:g} s; start "
+                "workers and run again: what is sharpened is kept",
+                kind="scheduler",
+            )
+
+
+def perform(function: bytes, *arguments: Any) -> Any:
+    """Run a job on a worker, which opens the cube with the first and not again with each."""
+    return _unpacked(function)(*arguments)
+
+
+@lru_cache(maxsize=8)
+def _unpacked(function: bytes) -> Any:
+    return pickle.loads(function)
+
+
+@contextmanager
+def _in_touch() -> Iterator[None]:
+    """Turn what Dask raises when its scheduler is gone into one clear error."""
     from distributed.comm.core import CommClosedError
 
     try:
-        return future.result()
-    except KilledWorker as error:
-        raise ThermocubeError(
-            "several Dask workers died one after the other over one tile, most likely of too "
-            "little memory; give them more, or fewer threads each, and run again",
-            kind="worker_lost",
-        ) from error
+        yield
     except (CancelledError, CommClosedError) as error:
-        raise ThermocubeError(
-            f"the Dask scheduler went away in mid-run ({type(error).__name__}); nothing was "
-            "committed: run again",
-            kind="scheduler",
-        ) from error
+        raise _lost(type(error).__name__) from error
+
+
+def _lost(how: str) -> ThermocubeError:
+    return ThermocubeError(
+        f"the Dask scheduler went away in mid-run ({how}); what is sharpened is kept: run again "
+        "to go on",
+        kind="scheduler",
+    )

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cube.errors import ModelError, StoreError
+from cube.errors import StoreError
 from cube.store import Cube
-from cube.version import code_version
-from models.sharpening import Curve, enforce
-from models.sharpening.blocks import Array, block_mean, block_std
 from pipelines.committer import told
-from pipelines.lattice import Window, windows
-from pipelines.sharpen_engine import HALO, Facts, Part, View, grown, inner
+from pipelines.inference_layout import place
+from pipelines.inference_work import default_place
+from pipelines.lattice import Window
+from pipelines.sharpen_engine import Facts
+from pipelines.sharpen_plan import SharpenPlan
 from pipelines.sharpen_pool import Pool, pool_of
-from pipelines.sharpen_scenery import Scenery
+from pipelines.sharpen_survey import survey
+from pipelines.sharpen_work import SharpenWork
 
 if TYPE_CHECKING:
-    import xarray as xr
     from distributed import Client
 
+    from cube.transaction import Transaction
     from pipelines.superres_folder import Trained
 
-TILE = 128
-"""Side of a tile, coarse pixels: whole chunks of the fine grid."""
-CHUNK = 256
-"""Side of a chunk, fine pixels."""
 Progress = Callable[[int, int, str], None]
-_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Called with the number of tiles done and of all tiles, and a line about the last one."""
+
+NO_NDVI = "no NDVI near enough in time"
 
 
 @dataclass
@@ -49,74 +45,15 @@ class SharpenTally:
     """Scenes that have none, by time, and why."""
     consistency: dict[str, float] = field(default_factory=dict)
     """RMSE between the map's block means and its input, by time, kelvin."""
+    tiles: int = 0
+    """Of all scenes that have an NDVI."""
+    resumed: int = 0
+    """Of these, those that an earlier attempt had finished."""
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
         return dict(vars(self))
-
-
-@dataclass(frozen=True)
-class Task:
-    """All that a tile needs, to be sent to a worker."""
-
-    scenery: Scenery
-    parts: tuple[Part, ...]
-    consistent: bool
-
-    def coarse(
-        self, scene: int, window: Window, curves: Sequence[Curve | None]
-    ) -> tuple[Array, ...]:
-        """A tile at the coarse scale, as in the whole scene.
-
-        Returns
-        -------
-        tuple of ndarray
-            LST, mean and deviation of NDVI, and for each part NDVI, or its curve along NDVI, as
-            the sensor sees it; all (y, x).
-        """
-        scale = self.scenery.scale
-        around = grown(window, HALO, self.scenery.shape)
-        lst, ndvi = self.scenery.read(scene, around)
-        guides = [
-            part.degradation(scale)(ndvi if curve is None else curve.at(ndvi))
-            for part, curve in zip(self.parts, curves, strict=True)
-        ]
-        cut = inner(window, around, 1)
-        images = (lst, block_mean(ndvi, scale), block_std(ndvi, scale), *guides)
-        return tuple(image[cut] for image in images)
-
-    def map(self, scene: int, window: Window, facts: Sequence[Facts]) -> Mapped:
-        """The fine map of a tile, the mean of the parts'."""
-        scenery = self.scenery
-        wide = grown(window, HALO if self.consistent else 0, scenery.shape)
-
-        def read(some: Window) -> tuple[Array, Array]:
-            return scenery.read(scene, some)
-
-        maps = [
-            part.map(read, wide, scenery.shape, fact)
-            for part, fact in zip(self.parts, facts, strict=True)
-        ]
-        fine = np.mean(maps, axis=0)
-        lst = read(wide)[0]
-        if self.consistent:
-            fine = enforce(fine, lst)
-        fine = fine[inner(window, wide, scenery.scale)].astype(np.float32)
-        misfit = lst[inner(window, wide, 1)] - block_mean(fine, scenery.scale)
-        known = misfit[np.isfinite(misfit)]
-        largest = float(np.abs(known).max()) if known.size else 0.0
-        return Mapped(fine, float((known**2).sum()), known.size, largest)
-
-
-class Mapped(NamedTuple):
-    """A finished tile."""
-
-    fine: np.ndarray
-    squares: float
-    """Sum of squared misfits of its block means, kelvin squared."""
-    pixels: int
-    largest: float
 
 
 def sharpen_cube(
@@ -131,13 +68,16 @@ def sharpen_cube(
     overwrite: bool = False,
     client: Client | None = None,
     workers: int = 2,
+    work: str | Path | None = None,
     on_tile: Progress | None = None,
 ) -> SharpenTally:
     """Sharpen the LST scenes of a cube and write the maps to ``/sharpened/<run>``.
 
     Scenes are worked through one by one, in tiles with a margin; what a method fits to the
     whole scene is fitted first, so that tiles have no seams. Memory does not grow with the
-    region but for images at the coarse scale.
+    region but for images at the coarse scale. Finished tiles wait in a work folder and enter
+    the cube in one commit at the end. Killed and started again with the same method, snapshot
+    and options, a run goes on where it was.
 
     Parameters
     ----------
@@ -164,8 +104,11 @@ def sharpen_cube(
         methods, under the same paths.
     workers
         Threads, without a client.
+    work
+        Folder for what is not committed yet; by default beside a local cube, else in the user's
+        cache. It needs the room of the run's maps, and is cleared at the end.
     on_tile
-        Told of each finished tile.
+        Told of each finished tile, and first of those that were there, if any.
 
     Raises
     ------
@@ -176,184 +119,114 @@ def sharpen_cube(
     GridError
         If the grids do not nest.
     StoreError
-        If there is a run of that name and `overwrite` is False, or the cube cannot be written.
+        If there is a run of that name and `overwrite` is False, or cube or work folder cannot
+        be written.
+    CubeLockedError
+        If another process works on the very same run.
+    ThermocubeError
+        ``scheduler`` if the Dask cluster went away, ``worker_lost`` if a tile takes down every
+        worker.
     """
     started = monotonic()
-    known = {model.name: model for model in models}
-    parts = tuple(Part.of(name, known) for name in method.split("+"))
-    run = run or re.sub(r"[^A-Za-z0-9._-]+", "-", method).strip("-")
-    if not _RUN_NAME.fullmatch(run):
-        raise ModelError(
-            f"a run cannot be called {run!r}: letters, digits, '.', '_' and '-' only; "
-            "give it a name with `run`"
-        )
-    scenery = Scenery.of(cube, wanted or {}, days)
-    _require_scale(scenery, parts)
-    task = Task(scenery, parts, consistent)
-    lineage = _lineage(cube, method, run, known, task)
-    tally = SharpenTally(run, method)
-    group = f"sharpened/{run}"
-    with (
-        told(cube.location),
-        cube.transaction(f"sharpen {run}", lineage, exclusive=False) as change,
-        pool_of(client, workers) as pool,
-    ):
-        if not overwrite and group in cube.at(change.base).groups():
-            raise StoreError(
-                f"cube {cube.location} has a sharpened run {run!r} already; give the new one "
-                "another name, or allow overwriting it",
-                kind="run_exists",
-            )
-        change.template(
-            group, _template(scenery, cube, lineage), {"time": 1, "y": CHUNK, "x": CHUNK}
-        )
-        lst = change.array(f"{group}/lst")
-        for scene in range(len(scenery.partners)):
-            misfits = _scene(task, scene, pool, lst, tally, on_tile)
-            for name, value in misfits.items():
-                change.array(f"{group}/{name}")[scene] = value
+    plan = SharpenPlan.of(
+        cube, method, models, run=run, consistent=consistent, days=days, wanted=wanted or {}
+    )
+    _require_free(cube.at(Cube(cube.repository, cube.location).snapshot), plan, overwrite)
+    tally = SharpenTally(plan.run, method)
+    with SharpenWork.at(Path(work or default_place(cube.location)), plan) as parts:
+        todo = parts.todo()
+        steps = _Steps(plan, todo, on_tile)
+        tally.tiles, tally.resumed = steps.total, steps.done
+        with pool_of(client, workers) as pool:
+            for scene, windows in todo.items():
+                _scene(plan, scene, windows, parts, pool, steps)
+        _commit(cube, plan, parts, tally, overwrite=overwrite)
+        parts.clear()
     tally.seconds = round(monotonic() - started, 3)
     return tally
 
 
+class _Steps:
+    """Progress in tiles."""
+
+    def __init__(
+        self, plan: SharpenPlan, todo: Mapping[int, Sequence[Window]], tell: Progress | None
+    ) -> None:
+        self._plan = plan
+        self._tell = tell
+        self.total = len(plan.tiles) * len(plan.scenes)
+        self.done = self.total - sum(map(len, todo.values()))
+        if tell is not None and self.done:
+            tell(self.done, self.total, f"{self.done} of {self.total} tiles were there, going on")
+
+    def finish(self, scene: int, what: str, tiles: int = 1) -> None:
+        self.done += tiles
+        if self._tell is not None:
+            self._tell(self.done, self.total, f"{self._plan.time(scene)}, {what}")
+
+
 def _scene(
-    task: Task,
+    plan: SharpenPlan,
     scene: int,
+    todo: Sequence[Window],
+    parts: SharpenWork,
     pool: Pool,
-    target: Any,
-    tally: SharpenTally,
-    on_tile: Progress | None,
-) -> dict[str, float]:
-    """Write one scene's map; its misfit, by the name of the array."""
-    scenery = task.scenery
-    time = str(scenery.lst["time"].values[scene].astype("datetime64[s]"))
-    reason = "no NDVI near enough in time"
-    facts: list[Facts] | None = None
-    if scenery.partners[scene]:
-        try:
-            facts = _facts(task, scene, pool)
-        except ValueError as problem:
-            reason = str(problem)
-    if facts is None:
-        tally.without[time] = reason
-        return {}
-    squares, count, largest = 0.0, 0, 0.0
-    todo = list(windows(scenery.shape, TILE))
+    steps: _Steps,
+) -> None:
+    """Make the tiles of a scene that are lacking, or note why it can have none."""
+    if not todo:
+        return
+    task = plan.task
+    try:
+        facts: list[Facts] = survey(task, scene, pool)
+    except ValueError as problem:
+        parts.refuse(scene, str(problem))
+        steps.finish(scene, "no map", len(todo))
+        return
     jobs = ((window, (task.map, scene, window, facts)) for window in todo)
-    for number, (window, mapped) in enumerate(pool.run(jobs), start=1):
-        _write(target, scene, window, mapped.fine, scenery)
-        squares, count = squares + mapped.squares, count + mapped.pixels
-        largest = max(largest, mapped.largest)
-        if on_tile is not None:
-            done = scene * len(todo) + number
-            on_tile(done, len(todo) * len(scenery.partners), f"{time}, tile {number}")
+    with closing(pool.run(jobs)) as done:
+        for window, mapped in done:
+            parts.add(scene, window, mapped)
+            steps.finish(scene, f"tile {plan.tiles.index(window) + 1}")
+
+
+def _commit(
+    cube: Cube, plan: SharpenPlan, parts: SharpenWork, tally: SharpenTally, *, overwrite: bool
+) -> None:
+    """Put all maps into the cube, and count them."""
+    with (
+        told(cube.location),
+        cube.transaction(f"sharpen {plan.run}", plan.lineage, exclusive=False) as change,
+    ):
+        _require_free(cube.at(change.base), plan, overwrite)
+        change.template(plan.group, plan.template, plan.chunks)
+        for scene in range(plan.template.sizes["time"]):
+            reason = parts.refused(scene) if scene in plan.scenes else NO_NDVI
+            if reason is None:
+                _put(change, plan, scene, parts, tally)
+            else:
+                tally.without[plan.time(scene)] = reason
+
+
+def _put(
+    change: Transaction, plan: SharpenPlan, scene: int, parts: SharpenWork, tally: SharpenTally
+) -> None:
+    for chunks in parts.chunks(scene):
+        place(change.session, plan.group, chunks)
     tally.scenes += 1
-    rmse = float(np.sqrt(squares / count)) if count else float("nan")
-    tally.consistency[time] = round(rmse, 6)
-    return {"consistency": rmse, "consistency_largest": largest if count else float("nan")}
+    misfit = parts.misfit(scene)
+    if misfit.pixels:
+        tally.consistency[plan.time(scene)] = round(misfit.rmse, 6)
+        change.array(f"{plan.group}/consistency")[scene] = misfit.rmse
+        change.array(f"{plan.group}/consistency_largest")[scene] = misfit.largest
 
 
-def _facts(task: Task, scene: int, pool: Pool) -> list[Facts]:
-    """Look at the whole scene, tile by tile, at the coarse scale.
-
-    Raises
-    ------
-    ValueError
-        If it has too little to learn from.
-    """
-    lst, mean, std, *blurred = _whole(task, scene, pool, [None] * len(task.parts))
-    both = zip(task.parts, blurred, strict=True)
-    curves = [part.curve(lst, image) for part, image in both]
-    guides = blurred
-    if any(curve is not None for curve in curves):
-        guides = _whole(task, scene, pool, curves)[len(View._fields) :]
-    return [
-        part.facts(View(lst, mean, std), curve, guide, task.scenery.scale)
-        for part, curve, guide in zip(task.parts, curves, guides, strict=True)
-    ]
-
-
-def _whole(task: Task, scene: int, pool: Pool, curves: Sequence[Curve | None]) -> list[Array]:
-    shape = task.scenery.shape
-    images = [np.full(shape, np.nan) for _ in range(len(View._fields) + len(curves))]
-    jobs = ((window, (task.coarse, scene, window, curves)) for window in windows(shape, TILE))
-    for window, found in pool.run(jobs):
-        for whole, image in zip(images, found, strict=True):
-            whole[window] = image
-    return images
-
-
-def _write(target: Any, scene: int, window: Window, fine: np.ndarray, scenery: Scenery) -> None:
-    rows, columns = (
-        slice(scenery.scale * part.start, min(scenery.scale * part.stop, size))
-        for part, size in zip(window, scenery.fine_shape, strict=True)
-    )
-    cut = fine[: rows.stop - rows.start, : columns.stop - columns.start]
-    if cut.size:
-        target[scene, rows, columns] = cut
-
-
-def _template(scenery: Scenery, cube: Cube, lineage: Mapping[str, str]) -> xr.Dataset:
-    import dask.array as da
-    import xarray as xr
-
-    fine, coarse = scenery.ndvi, scenery.lst
-    dates = len(scenery.partners)
-    shape = (dates, *scenery.fine_shape)
-    chunks = (1, *(min(CHUNK, size) for size in scenery.fine_shape))
-    place = {"grid_mapping": "spatial_ref"}
-    kelvin = {"units": "K"}
-    layers = {
-        "lst": (
-            ("time", "y", "x"),
-            da.full(shape, np.nan, dtype="float32", chunks=chunks),
-            {**kelvin, **place, "standard_name": "surface_temperature",
-             "long_name": "land surface temperature, sharpened"},
-        ),
-        "consistency": (
-            ("time",), da.full((dates,), np.nan, dtype="float64", chunks=(dates,)),
-            {**kelvin, "long_name": "RMSE between block means of the map and its input"},
-        ),
-        "consistency_largest": (
-            ("time",), da.full((dates,), np.nan, dtype="float64", chunks=(dates,)),
-            {**kelvin, "long_name": "largest difference between block mean and input"},
-        ),
-    }  # fmt: skip
-    coords = {"time": _bare(coarse["time"])}
-    coords |= {name: _bare(fine[name]) for name in ("y", "x", "spatial_ref")}
-    attrs = {"title": f"LST sharpened by {lineage['method']}", "Conventions": "CF-1.11", **lineage}
-    return xr.Dataset(layers, coords, attrs)
-
-
-def _bare(coordinate: xr.DataArray) -> xr.Variable:
-    """A coordinate without the chunks and codecs of the array it was read from."""
-    variable = coordinate.variable.copy(deep=False)
-    keep = ("units", "calendar", "dtype") if coordinate.name == "time" else ()
-    variable.encoding = {key: variable.encoding[key] for key in keep if key in variable.encoding}
-    return variable
-
-
-def _lineage(
-    cube: Cube, method: str, run: str, known: Mapping[str, Trained], task: Task
-) -> dict[str, str]:
-    used = [known[name] for name in method.split("+") if name in known]
-    return {
-        "job": "sharpen",
-        "run": run,
-        "method": method,
-        "model_digests": " ".join(model.digest for model in used),
-        "consistent": str(task.consistent).lower(),
-        "selection": json.dumps(dict(task.scenery.wanted), default=str),
-        "input_snapshot": cube.snapshot,
-        "code": code_version(),
-    }
-
-
-def _require_scale(scenery: Scenery, parts: Iterable[Part]) -> None:
-    if scenery.scale != 4 and any(part.folder is not None for part in parts):
-        raise ModelError(
-            f"networks are trained for 4 NDVI pixels a side of an LST pixel, and these grids have "
-            f"{scenery.scale}; take a classical method"
+def _require_free(cube: Cube, plan: SharpenPlan, overwrite: bool) -> None:
+    if not overwrite and plan.group in cube.groups():
+        raise StoreError(
+            f"cube {cube.location} has a sharpened run {plan.run!r} already; give the new one "
+            "another name, or allow overwriting it",
+            kind="run_exists",
         )
 
 

@@ -98,6 +98,14 @@ class Scenery:
     def _cube(self) -> Cube:
         return Cube(self.repository, self.location, self.snapshot)
 
+    def fine_window(self, window: Window) -> Window:
+        """A window in coarse pixels as one of fine pixels, as far as the NDVI's grid reaches."""
+        rows, columns = (
+            slice(min(self.scale * part.start, size), min(self.scale * part.stop, size))
+            for part, size in zip(window, self.fine_shape, strict=True)
+        )
+        return rows, columns
+
     def read(self, scene: int, window: Window) -> tuple[Array, Array]:
         """LST and NDVI of a window in coarse pixels; NaN where missing, or beyond the NDVI's grid.
 
@@ -106,10 +114,7 @@ class Scenery:
         rows, columns = window
         coarse = self.lst["imagery"][scene, 0, rows, columns].values.astype(np.float64)
         fine = np.full(tuple(self.scale * size for size in coarse.shape), np.nan)
-        near = tuple(
-            slice(self.scale * part.start, min(self.scale * part.stop, size))
-            for part, size in zip(window, self.fine_shape, strict=True)
-        )
+        near = self.fine_window(window)
         there = fine[: near[0].stop - near[0].start, : near[1].stop - near[1].start]
         for partner in self.partners[scene]:
             found = self.ndvi["imagery"][partner, 0, near[0], near[1]].values

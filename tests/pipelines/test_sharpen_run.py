@@ -3,82 +3,23 @@
 from __future__ import annotations
 
 import tracemalloc
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from cube import timeline
 from cube.errors import GridError, ModelError, SelectionError, StoreError
-from cube.quality import Flag
-from cube.region import Region
-from cube.scene import Coverage, Reading
 from cube.store import Cube
-from cube.timeline import Step
 from models.sharpening import METHODS
 from models.sharpening.blocks import block_mean
-from pipelines import sharpen_run
+from pipelines import sharpen_layout
 from pipelines.sharpen_run import sharpen_cube
 from pipelines.sharpen_scenery import nesting
+from sharpen_cubes import CLOUDS, landscape, make_cube
 
-COARSE, FINE = 1000.0, 250.0
 CLEAR = ("bilinear", "tsharp", "atprk", "aatprk", "local_slope")
-
-
-def tables(name: str, side: int, coarse: float = COARSE) -> dict[str, Any]:
-    """A region of `side` km, to the north-east of a corner in UTM zone 31."""
-    bounds = [500_000.0, 4_800_000.0, 500_000.0 + 1000 * side, 4_800_000.0 + 1000 * side]
-    return {
-        "name": name,
-        "area": {"bounds": bounds, "crs": "EPSG:32631", "resolution": FINE},
-        "period": {"start": "2024-01-01"},
-        "modalities": {
-            "modis_lst": {"bands": ["lst"], "resolution": coarse},
-            "modis_ndvi": {"bands": ["ndvi"], "resolution": FINE},
-        },
-        "sources": [
-            {"kind": "modis", "name": "lst", "path": "none", "product": "MOD11A1"},
-            {"kind": "modis", "name": "ndvi", "path": "none", "product": "MOD09GQ"},
-        ],
-    }
-
-
-def landscape(side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """LST at 1 km and NDVI at 250 m of fields, with slopes that change from place to place."""
-    rng = np.random.default_rng(seed)
-    fields = rng.uniform(0.1, 0.9, (side, side)).repeat(4, axis=0).repeat(4, axis=1)
-    ndvi = np.clip(fields + 0.05 * rng.standard_normal(fields.shape), -1, 1)
-    slope = -10 - 5 * np.sin(np.arange(4 * side) / 40)[:, None]
-    lst = block_mean(305 + slope * ndvi, 4) + 0.2 * rng.standard_normal((side, side))
-    return lst, ndvi
-
-
-def step(time: datetime, image: np.ndarray, missing: np.ndarray | None = None) -> Step:
-    qc = np.zeros(image.shape, np.uint8)
-    if missing is not None:
-        qc[missing] = int(Flag.CLOUD)
-    reading = Reading.build([image], qc)
-    return Step(time, reading, (f"g{time:%Y%m%d%H}",), "Terra", Coverage.of(qc), 30.0, time.hour)
-
-
-def make_cube(folder: Path, side: int = 40, clouds: bool = False) -> Cube:
-    """A day and a night scene, and NDVI of two days."""
-    cube = Cube.create(Region.parse(tables(f"km{side}", side), folder))
-    lst, ndvi = landscape(side)
-    day, night = datetime(2024, 6, 3, 11, tzinfo=UTC), datetime(2024, 6, 3, 23, tzinfo=UTC)
-    gap, haze = np.zeros(lst.shape, bool), np.zeros(ndvi.shape, bool)
-    if clouds:
-        gap[10:14, 20:25], haze[60:75, 30:50] = True, True
-    with cube.transaction("fill", {}) as change:
-        scenes = [step(day, lst, gap), step(night, lst - 15)]
-        timeline.apply(change.session, "modis_lst", [], scenes)
-        dates = [step(day, ndvi, haze), step(day + timedelta(days=60), ndvi)]
-        timeline.apply(change.session, "modis_ndvi", [], dates)
-    return cube
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +29,8 @@ def cube(tmp_path_factory: pytest.TempPathFactory) -> Cube:
 
 @pytest.mark.parametrize("method", CLEAR)
 def test_tiles_are_as_the_whole(cube: Cube, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharpen_run, "TILE", 16)
-    monkeypatch.setattr(sharpen_run, "CHUNK", 64)
+    monkeypatch.setattr(sharpen_layout, "TILE", 16)
+    monkeypatch.setattr(sharpen_layout, "CHUNK", 64)
     tally = sharpen_cube(cube, method, run=f"tiles-{method}")
     assert tally.scenes == 2 and not tally.without
     lst, ndvi = landscape(40)
@@ -99,10 +40,43 @@ def test_tiles_are_as_the_whole(cube: Cube, method: str, monkeypatch: pytest.Mon
         np.testing.assert_allclose(found, whole, atol=1e-4)
 
 
+def test_a_grid_of_ndvi_may_end_within_a_coarse_pixel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharpen_layout, "TILE", 16)
+    monkeypatch.setattr(sharpen_layout, "CHUNK", 64)
+    cube = make_cube(tmp_path, 40.5)
+    assert sharpen_cube(cube, "tsharp").scenes == 2
+    stored = cube.dataset("sharpened/tsharp")["lst"]
+    assert stored.shape == (2, 162, 162)
+    lst, ndvi = (image.astype(np.float32) for image in landscape(41))
+    ndvi[162:], ndvi[:, 162:] = np.nan, np.nan
+    whole = METHODS["tsharp"](lst, ndvi)[:162, :162]
+    np.testing.assert_allclose(stored[0], whole, atol=1e-4)
+
+
+def test_what_needs_no_ndvi_is_whole_where_tiles_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharpen_layout, "TILE", 16)
+    monkeypatch.setattr(sharpen_layout, "CHUNK", 64)
+    cube = make_cube(tmp_path, gaps={"modis_ndvi": (slice(None), slice(0, 120))})
+    sharpen_cube(cube, "bilinear", wanted={"time_of_day": "day"})
+    lst, ndvi = landscape(40)
+    whole = METHODS["bilinear"](lst.astype(np.float32), ndvi)
+    np.testing.assert_allclose(cube.dataset("sharpened/bilinear")["lst"][0], whole, atol=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "side"), [(2, 256), (3, 192), (4, 256), (7, 224), (300, 300)])
+def test_tiles_are_whole_chunks(scale: int, side: int) -> None:
+    assert sharpen_layout.chunk_side(scale) == side
+    assert sharpen_layout.TILE * scale % side == 0
+
+
 def test_missing_pixels_stay_where_they_are_and_later_ndvi_bridges_its_gaps(
     tmp_path: Path, cube: Cube
 ) -> None:
-    cloudy = make_cube(tmp_path, clouds=True)
+    cloudy = make_cube(tmp_path, gaps=CLOUDS)
     sharpen_cube(cloudy, "local_slope", run="near")
     sharpen_cube(cloudy, "local_slope", run="far", days=90)
     sharpen_cube(cube, "local_slope", run="clear")
@@ -157,8 +131,8 @@ def test_one_commit_with_lineage_and_only_the_scenes_asked_for(cube: Cube) -> No
 def test_a_scene_need_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     side = 256
     cube = make_cube(tmp_path, side)
-    monkeypatch.setattr(sharpen_run, "TILE", 32)
-    monkeypatch.setattr(sharpen_run, "CHUNK", 128)
+    monkeypatch.setattr(sharpen_layout, "TILE", 32)
+    monkeypatch.setattr(sharpen_layout, "CHUNK", 128)
     allowance = (4 * side) ** 2 * 8  # one image of the fine grid, as methods compute
     tracemalloc.start()
     try:
