@@ -255,8 +255,8 @@ def processes(folder: Path, patch: int, rounds: int) -> None:
     from contextlib import ExitStack
 
     from cube.store import Cube
+    from pipelines.cluster import local_cluster
     from pipelines.predict import predict
-    from pipelines.readers import local_cluster
 
     cube = Cube.open(folder / f"overhead-{patch}.icechunk")
     model = folder / f"unet-{patch}"

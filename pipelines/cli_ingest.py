@@ -188,7 +188,7 @@ def _scope(since: datetime | None, until: datetime | None, only: list[str] | Non
 
 @contextmanager
 def _client(scheduler: str | None, processes: int | None) -> Iterator[Client | str | None]:
-    from pipelines.readers import local_cluster
+    from pipelines.cluster import local_cluster
 
     if processes is None:
         yield scheduler

@@ -175,9 +175,9 @@ def predict(
     from contextlib import nullcontext
 
     from cube.store import Cube
+    from pipelines.cluster import local_cluster
     from pipelines.predict import PredictTally
     from pipelines.predict import predict as job
-    from pipelines.readers import local_cluster
 
     if scheduler and dask:
         raise typer.BadParameter("give either --scheduler or --dask")

@@ -94,7 +94,7 @@ def run(
 
 @contextmanager
 def _client(scheduler: str | None, processes: int | None) -> Iterator[Client | None]:
-    from pipelines.readers import connected, local_cluster
+    from pipelines.cluster import connected, local_cluster
 
     if scheduler is not None:
         with connected(scheduler) as client:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cube.errors import ThermocubeError
+from pipelines.cluster import Link, connected
 from pipelines.inference import Engine, Job, Part, Unit
 from pipelines.model_folder import ModelFolder
-from pipelines.readers import WORKERS_TIMEOUT, connected
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -110,29 +110,28 @@ class Cluster:
     """
 
     def __init__(self, client: Client, plugin: str) -> None:
-        self._client = client
+        self._link = Link(client, "what is mapped is kept")
         self._plugin = plugin
 
     def ahead(self) -> int:
         """Two units a worker thread, however many there are by now."""
-        return 2 * sum(self._client.nthreads().values())
+        return 2 * self._link.threads()
 
     def submit(self, unit: Unit) -> Any:
         """Send a unit; job and network are there already."""
         from pipelines.inference_plugin import run_unit
 
-        gpus = any(GPU in worker["resources"] for worker in workers_of(self._client))
-        return self._client.submit(
+        gpus = any(GPU in worker["resources"] for worker in workers_of(self._link.client))
+        return self._link.submit(
             run_unit,
             self._plugin,
             unit,
             key=f"thermocube-map-{uuid.uuid4().hex}",
-            pure=False,
             resources={GPU: 1} if gpus else None,
         )
 
     def part(self, unit: Unit, future: Any) -> Part:
-        """Wait for a unit, not for ever if all workers are gone.
+        """Wait for a unit.
 
         Raises
         ------
@@ -140,42 +139,21 @@ class Cluster:
             ``scheduler`` if scheduler or workers went away, ``worker_lost`` if the unit takes
             down every worker.
         """
-        from concurrent.futures import CancelledError
-
         from distributed import KilledWorker
-        from distributed.comm.core import CommClosedError
 
-        while True:
-            try:
-                part: Part = future.result(timeout=WORKERS_TIMEOUT)
-            except KilledWorker as error:
-                raise ThermocubeError(
-                    f"several Dask workers died one after the other while they mapped rows "
-                    f"{unit.window[0].start}:{unit.window[0].stop}, columns "
-                    f"{unit.window[1].start}:{unit.window[1].stop}, dates {unit.start} to "
-                    f"{unit.stop - 1}, most likely of too little memory; give the workers more, "
-                    "or fewer threads each, or a smaller batch, and run again: what is mapped "
-                    "is kept",
-                    kind="worker_lost",
-                ) from error
-            except (CancelledError, CommClosedError) as error:
-                raise ThermocubeError(
-                    f"the Dask scheduler went away in mid-run ({type(error).__name__}); what is "
-                    "mapped is kept: run again to go on",
-                    kind="scheduler",
-                ) from error
-            except TimeoutError:
-                self._require_workers()
-            else:
-                return part
-
-    def _require_workers(self) -> None:
-        if not self._client.nthreads():
+        try:
+            part: Part = self._link.answer(future)
+        except KilledWorker as error:
             raise ThermocubeError(
-                f"the Dask cluster has had no worker for up to {WORKERS_TIMEOUT:g} s; start "
-                "workers and run again: what is mapped is kept",
-                kind="scheduler",
-            )
+                f"several Dask workers died one after the other while they mapped rows "
+                f"{unit.window[0].start}:{unit.window[0].stop}, columns "
+                f"{unit.window[1].start}:{unit.window[1].stop}, dates {unit.start} to "
+                f"{unit.stop - 1}, most likely of too little memory; give the workers more, "
+                "or fewer threads each, or a smaller batch, and run again: what is mapped "
+                "is kept",
+                kind="worker_lost",
+            ) from error
+        return part
 
 
 def workers_of(client: Client) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import uuid
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -11,19 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cube.errors import ThermocubeError
+from pipelines.cluster import Link, connected
 from pipelines.outcome import Outcome
 from pipelines.plan import Work
 from pipelines.scenes import Desk
 
 if TYPE_CHECKING:
     from distributed import Client
-
-CONNECT_TIMEOUT = 30.0
-"""Seconds in which a scheduler must answer, and a first worker be there."""
-
-WORKERS_TIMEOUT = 300.0
-"""Seconds without a single worker after which a run gives up; what is committed is kept."""
 
 
 class Readers(Protocol):
@@ -117,21 +110,19 @@ class Cluster:
     """
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self._link = Link(client, "what was committed is kept")
 
     def ahead(self) -> int:
         """Two scenes a worker thread, however many there are by now."""
-        with _in_touch():
-            return 2 * sum(self._client.nthreads().values())
+        return 2 * self._link.threads()
 
     def submit(self, desk: Desk, work: Work) -> Any:
         """Send a scene and the few ledger rows it is judged by."""
         key = f"thermocube-scene-{uuid.uuid4().hex}"
-        with _in_touch():
-            return self._client.submit(judge, desk.narrowed(work), work, key=key, pure=False)
+        return self._link.submit(judge, desk.narrowed(work), work, key=key)
 
     def outcome(self, desk: Desk, work: Work, future: Any) -> Outcome:
-        """Wait for a scene, not for ever if all workers are gone.
+        """Wait for a scene.
 
         Raises
         ------
@@ -140,43 +131,11 @@ class Cluster:
         """
         from distributed import KilledWorker
 
-        while True:
-            try:
-                with _in_touch():
-                    outcome: Outcome = future.result(timeout=WORKERS_TIMEOUT)
-            except KilledWorker as error:
-                return desk.lost(work, _reason(error))
-            except TimeoutError:
-                self._require_workers()
-            else:
-                return outcome
-
-    def _require_workers(self) -> None:
-        with _in_touch():
-            workers = self._client.nthreads()
-        if not workers:
-            raise ThermocubeError(
-                f"the Dask cluster has had no worker for up to {WORKERS_TIMEOUT:g} s; start "
-                "workers and run the ingest again: what was committed is kept",
-                kind="scheduler",
-            )
-
-
-@contextmanager
-def _in_touch() -> Iterator[None]:
-    """Turn what Dask raises when its scheduler is gone into one clear error."""
-    from concurrent.futures import CancelledError
-
-    from distributed.comm.core import CommClosedError
-
-    try:
-        yield
-    except (CancelledError, CommClosedError) as error:
-        raise ThermocubeError(
-            f"the Dask scheduler went away in mid-run ({type(error).__name__}); what was "
-            "committed is kept: run the ingest again to go on",
-            kind="scheduler",
-        ) from error
+        try:
+            outcome: Outcome = self._link.answer(future)
+        except KilledWorker as error:
+            return desk.lost(work, _reason(error))
+        return outcome
 
 
 def judge(desk: Desk, work: Work) -> Outcome:
@@ -190,68 +149,3 @@ def _reason(error: Exception) -> str:
         f"{attempts} Dask workers died while they read this scene, most likely of too little "
         "memory; give the workers more, or fewer threads each"
     )
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Client]:
-    """Connect to a scheduler that has a worker.
-
-    Raises
-    ------
-    ThermocubeError
-        ``scheduler`` if none answers, or it has no worker.
-    """
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ThermocubeError(
-            f"no Dask scheduler answers at {address}: {error}; check the address "
-            "(tcp://host:8786), or leave --scheduler out to work with threads",
-            kind="scheduler",
-        ) from error
-    with _told_once(), client:
-        try:
-            client.wait_for_workers(1, timeout=CONNECT_TIMEOUT)
-        except TimeoutError as error:
-            raise ThermocubeError(
-                f"the Dask scheduler at {address} has no worker after {CONNECT_TIMEOUT:g} s; "
-                "start workers and run again",
-                kind="scheduler",
-            ) from error
-        yield client
-
-
-@contextmanager
-def _told_once() -> Iterator[None]:
-    """Keep the client from logging the trace of a lost scheduler, which is an error of ours."""
-    loggers = [logging.getLogger(f"distributed.{name}") for name in ("client", "batched")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@contextmanager
-def local_cluster(processes: int) -> Iterator[Client]:
-    """A cluster of processes on this machine, one scene each at a time.
-
-    One thread a process: a scene that takes its process down takes no other with it.
-    """
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(
-            n_workers=processes,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client

@@ -7,14 +7,14 @@ import pickle
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cube.errors import ThermocubeError
+from pipelines.cluster import Link
 from pipelines.lattice import Window
-from pipelines.readers import WORKERS_TIMEOUT
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -110,22 +110,19 @@ class Cluster:
     """
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self._link = Link(client, "what is sharpened is kept")
 
     def ahead(self) -> int:
         """Two jobs a worker thread, however many there are by now."""
-        return 2 * self._threads()
+        return 2 * self._link.threads()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Send a job."""
         key = f"thermocube-sharpen-{uuid.uuid4().hex}"
-        with _in_touch():
-            return self._client.submit(
-                perform, pickle.dumps(function), *arguments, key=key, pure=False
-            )
+        return self._link.submit(perform, pickle.dumps(function), *arguments, key=key)
 
     def result(self, window: Window, future: Any) -> Any:
-        """Wait for a job, not for ever if all workers are gone.
+        """Wait for a job.
 
         Raises
         ------
@@ -135,38 +132,17 @@ class Cluster:
         """
         from distributed import KilledWorker
 
-        while True:
-            try:
-                with _in_touch():
-                    return future.result(timeout=WORKERS_TIMEOUT)
-            except KilledWorker as error:
-                rows, columns = window
-                raise ThermocubeError(
-                    "several Dask workers died one after the other over the tile of rows "
-                    f"{rows.start}:{rows.stop}, columns {columns.start}:{columns.stop} of the "
-                    "LST, most likely of too little memory; give them more, or fewer threads "
-                    "each, and run again: what is sharpened is kept",
-                    kind="worker_lost",
-                ) from error
-            except TimeoutError:
-                self._require_workers()
-
-    def _threads(self) -> int:
-        if self._client.status != "running":
-            # It would be asked for half a minute in vain; jobs under way are lost already.
-            raise _lost("connection closed")
         try:
-            return sum(self._client.nthreads().values())
-        except OSError as error:  # of a connection that cannot be had again
-            raise _lost(type(error).__name__) from error
-
-    def _require_workers(self) -> None:
-        if not self._threads():
+            return self._link.answer(future)
+        except KilledWorker as error:
+            rows, columns = window
             raise ThermocubeError(
-                f"the Dask cluster has had no worker for up to {WORKERS_TIMEOUT:g} s; start "
-                "workers and run again: what is sharpened is kept",
-                kind="scheduler",
-            )
+                "several Dask workers died one after the other over the tile of rows "
+                f"{rows.start}:{rows.stop}, columns {columns.start}:{columns.stop} of the "
+                "LST, most likely of too little memory; give them more, or fewer threads "
+                "each, and run again: what is sharpened is kept",
+                kind="worker_lost",
+            ) from error
 
 
 def perform(function: bytes, *arguments: Any) -> Any:
@@ -177,22 +153,3 @@ def perform(function: bytes, *arguments: Any) -> Any:
 @lru_cache(maxsize=8)
 def _unpacked(function: bytes) -> Any:
     return pickle.loads(function)
-
-
-@contextmanager
-def _in_touch() -> Iterator[None]:
-    """Turn what Dask raises when its scheduler is gone into one clear error."""
-    from distributed.comm.core import CommClosedError
-
-    try:
-        yield
-    except (CancelledError, CommClosedError) as error:
-        raise _lost(type(error).__name__) from error
-
-
-def _lost(how: str) -> ThermocubeError:
-    return ThermocubeError(
-        f"the Dask scheduler went away in mid-run ({how}); what is sharpened is kept: run again "
-        "to go on",
-        kind="scheduler",
-    )

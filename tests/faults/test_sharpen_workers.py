@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from cube.store import Cube
 from pipelines import sharpen_layout
 from pipelines.cli import app
-from pipelines.readers import local_cluster
+from pipelines.cluster import local_cluster
 from pipelines.sharpen_run import sharpen_cube
 from sharpen_cubes import make_cube
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLOUDS = {"modis_lst": (slice(8, 12), slice(14, 19)), "modis_ndvi": (slice(60, 75), slice(4, 20))}
 CLUSTER = """
 import sys
-from pipelines.readers import local_cluster
+from pipelines.cluster import local_cluster
 
 if __name__ == "__main__":
     with local_cluster(1) as client:
@@ -35,11 +35,11 @@ if __name__ == "__main__":
 """
 COMMAND = """
 import sys
-from pipelines import readers, sharpen_layout
+from pipelines import cluster, sharpen_layout
 from pipelines.cli import main
 from pipelines.sharpen_work import SharpenWork
 
-readers.CONNECT_TIMEOUT = 5.0
+cluster.CONNECT_TIMEOUT = 5.0
 keep = SharpenWork.add
 
 def add(*tile):

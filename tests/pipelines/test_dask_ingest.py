@@ -15,7 +15,7 @@ from cube.errors import ThermocubeError
 from cube.ledger import Status
 from cube.store import Cube
 from deliveries import assert_same, at_home, deliver, granules_of
-from pipelines import readers
+from pipelines import cluster
 from pipelines.ingest import ingest, plan
 from pipelines.scenes import Desk
 from pipelines.simulate import Simulation
@@ -23,7 +23,7 @@ from pipelines.simulate import Simulation
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with readers.local_cluster(2) as connected:
+    with cluster.local_cluster(2) as connected:
         yield connected
 
 
@@ -61,7 +61,7 @@ def test_what_travels_to_a_worker_is_small(complete: Simulation, tmp_path: Path)
 def test_no_scheduler_is_one_clear_error(
     complete: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(cluster, "CONNECT_TIMEOUT", 0.5)
     region = at_home(complete, tmp_path, granules_of(complete)[:1])
     with pytest.raises(
         ThermocubeError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"

@@ -16,9 +16,9 @@ from cube.errors import ModelError
 from cube.lithology import CLASS_COUNT
 from cube.store import Cube
 from pipelines import model_folder
+from pipelines.cluster import local_cluster
 from pipelines.model_folder import ModelFolder
 from pipelines.predict import PredictTally, predict
-from pipelines.readers import local_cluster
 
 pytestmark = [
     pytest.mark.train,
