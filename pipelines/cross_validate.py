@@ -79,8 +79,22 @@ class CrossValidation:
             "all_dates": {name: value.to_dict() for name, value in self.all_dates.items()},
             "all_dates_intervals": self.map_blocks.to_dict(),
             "calibration": calibration_document(self.reliability),
-            "folds": [fold.to_dict(dates=False) for fold in self.folds],
+            "folds": [_in_short(fold) for fold in self.folds],
         }
+
+
+def _in_short(fold: Evaluation) -> dict[str, Any]:
+    """What tells a fold from the others; `thermocube evaluate` says all of it."""
+    whole = fold.to_dict()
+    names = ("run", "model_digest", "snapshot", "plan", "split")
+    oa_and_f1 = {
+        kind: {
+            who: {name: row[name] for name in ("oa", "macro_f1", "pixels")}
+            for who, row in whole[kind].items()
+        }
+        for kind in ("scores", "all_dates")
+    }
+    return {name: whole[name] for name in names} | oa_and_f1
 
 
 def pooled(parts: Sequence[BlockCounts]) -> BlockCounts:

@@ -145,8 +145,8 @@ class Evaluation:
         """The network's leak-safe scores; None under a split that leaks."""
         return self.scores[NETWORK] if self.leak_safe else None
 
-    def to_dict(self, *, dates: bool = True) -> dict[str, Any]:
-        """Plain numbers, lists and dictionaries, ready for JSON; `dates` with those by date."""
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, lists and dictionaries, ready for JSON."""
         return {
             "cube": self.cube,
             "snapshot": self.snapshot,
@@ -168,7 +168,8 @@ class Evaluation:
                 kind: {name: value.to_dict() for name, value in members.items()}
                 for kind, members in self.groups.items()
             },
-        } | ({"per_date": [date.to_dict() for date in self.per_date]} if dates else {})
+            "per_date": [date.to_dict() for date in self.per_date],
+        }
 
 
 def calibration_document(reliability: Reliability) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from pipelines.study_protocol_page import NAMES, REGIONS
 TEXT = """
 ### The study's kind of network, leak-safe
 
-Small networks of the study's two kinds, trained once a fold on the same two bands, each scene less
-its median, with the study's class weights; {folds} folds, every block of ground tested once
-({split}). Scores pool the test ground of all folds: *date by date*, a pixel
-counting once a date, and on *one map*, its probabilities averaged over all dates. Baselines are
-fitted fold by fold to the same training ground and scored on the same pixels. Intervals as above.
+Small networks of the study's kind, trained once a fold on the same two bands, each scene less its
+median, with the study's class weights, which make rare classes be said often; {folds} folds, every
+block of ground tested once ({split}). Scores pool
+the test ground of all folds: *date by date*, a pixel counting once a date, and on *one map*, its
+probabilities averaged over all dates. Baselines are fitted fold by fold to the same training ground
+and scored on the same pixels. Intervals as above.
 """
 
 Document = dict[str, Any]
@@ -37,7 +38,14 @@ def section(found: Mapping[str, Document]) -> str:
     split = re.sub(r".*fold \d+ of \d+ of |;.*", "", first["split"])
     head, *body = rows(found)
     words = TEXT.strip().format(folds=len(first["folds"]), split=split)
-    return "\n\n".join([words, markdown_table(head, body)])
+    return "\n\n".join([words, markdown_table(head, body), "\n".join(_plans(found))])
+
+
+def _plans(found: Mapping[str, Document]) -> Iterator[str]:
+    yield "Plans, fold by fold:\n"
+    for name, document in found.items():
+        digests = (f"`{fold['plan']['digest'][:12]}`" for fold in document["folds"])
+        yield f"* {name}: {', '.join(digests)}."
 
 
 def rows(found: Mapping[str, Document]) -> Iterator[tuple[str, ...]]:

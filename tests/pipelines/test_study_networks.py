@@ -19,7 +19,7 @@ def document(oa: float) -> dict[str, Any]:
         "intervals": {"scores": span},
         "all_dates": scores(oa + 0.04),
         "all_dates_intervals": {"scores": span},
-        "folds": [{}] * 6,
+        "folds": [{"plan": {"digest": str(fold) * 64}} for fold in range(6)],
     }
 
 
@@ -45,7 +45,8 @@ def test_each_network_stands_beside_its_baselines_on_dates_and_on_one_map() -> N
 def test_the_section_says_how_ground_was_divided() -> None:
     text = section({"cnn-santa": document(0.6)})
     assert (
-        "6 folds, every block of ground tested once\n(spatial blocks of 32 px, 24 px apart)" in text
+        "6 folds, every\nblock of ground tested once (spatial blocks of 32 px, 24 px apart)" in text
     )
     assert "CNN in santa 0.640 / 0.160, 0.640 / 0.160." in verdict({"cnn-santa": document(0.6)})
+    assert f"* cnn-santa: `{'0' * 12}`, `{'1' * 12}`" in text
     assert section({}) == verdict({}) == ""
