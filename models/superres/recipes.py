@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import keras
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from models.sharpening.features import Coarsening, NetworkName
 from models.superres.guided import SlopeSettings, build_slope
@@ -78,6 +85,15 @@ class Recipe(BaseModel):
     of the scenes that are learnt from, which make texture weaker where these are more alike."""
     precision: Precision = "float32"
     """Of the arithmetic in training; networks are kept, and used, in float32."""
+
+    @model_validator(mode="after")
+    def _level_that_the_network_is_given(self) -> Self:
+        if self.level == "scene" and self.network != "sif":
+            raise ValueError(
+                f"level 'scene' is of sif networks; {self.network!r} has its own way to deal with "
+                "the level of a scene: leave it out"
+            )
+        return self
 
     @classmethod
     def preset(cls, name: str) -> Self:

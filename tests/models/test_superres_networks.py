@@ -149,3 +149,5 @@ def test_published_recipes() -> None:
     assert Recipe.preset("mr_unet").patience is None
     with pytest.raises(ValueError, match="sif_sr1"):
         Recipe.preset("sif_sr3")
+    with pytest.raises(ValueError, match="level 'scene' is of sif networks"):
+        Recipe.model_validate(Recipe.preset("slope_net").model_dump() | {"level": "scene"})
