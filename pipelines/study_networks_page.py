@@ -13,12 +13,12 @@ from pipelines.study_protocol_page import NAMES, REGIONS
 TEXT = """
 ### The study's kind of network, leak-safe
 
-Small networks of the study's kind, trained once a fold on the same two bands, each scene less its
-median, with the study's class weights, which make rare classes be said often; {folds} folds, every
-block of ground tested once ({split}). Scores pool
-the test ground of all folds: *date by date*, a pixel counting once a date, and on *one map*, its
-probabilities averaged over all dates. Baselines are fitted fold by fold to the same training ground
-and scored on the same pixels. Intervals as above.
+Small networks of the study's two kinds (recipes: `results/leaksafe-*.toml`), trained once a fold
+for a few epochs on the same two bands, each scene less its median, with the study's class weights,
+which make rare classes be said often; {folds} folds, every block of ground tested once ({split}).
+Scores pool the test ground of all folds: *date by date*, a pixel counting once a date, and on *one
+map*, its probabilities averaged over all dates. Baselines are fitted fold by fold to the same
+training ground and scored on the same pixels. Intervals as above.
 """
 
 Document = dict[str, Any]

@@ -43,9 +43,9 @@ def test_each_network_stands_beside_its_baselines_on_dates_and_on_one_map() -> N
 
 
 def test_the_section_says_how_ground_was_divided() -> None:
-    text = section({"cnn-santa": document(0.6)})
+    text = " ".join(section({"cnn-santa": document(0.6)}).split())
     assert (
-        "6 folds, every\nblock of ground tested once (spatial blocks of 32 px, 24 px apart)" in text
+        "6 folds, every block of ground tested once (spatial blocks of 32 px, 24 px apart)" in text
     )
     assert "CNN in santa 0.640 / 0.160, 0.640 / 0.160." in verdict({"cnn-santa": document(0.6)})
     assert f"* cnn-santa: `{'0' * 12}`, `{'1' * 12}`" in text
