@@ -14,7 +14,10 @@ DATA ?= ../shared/data
 SHARPENING ?= sharpening
 PAIRS ?= $(DATA)/modis_aster_pairs.nc
 PATCHES ?= $(DATA)/modis_lst_patches.nc
-SHARPENED = $(foreach n,slope_net sc_unet sif_sr1 sif_sr2,--model $(SHARPENING)/models/$(n))
+SHARPENED = $(foreach n,slope_net slope_net_2 slope_net_3 sc_unet sif_sr1 sif_sr2,--model \
+	$(SHARPENING)/models/$(n))
+THREE = slope_net+slope_net_2+slope_net_3
+SETTINGS = "local_slope[cubic,spread,0.8]"
 PYTHON_VERSION ?= 3.12
 
 help: ## List the targets.
@@ -100,6 +103,8 @@ learn: .venv/.ready ## Train networks on simulated regions; do they learn what i
 sharpening: .venv/.ready ## Train, choose and score sharpening on PAIRS and PATCHES; updates docs/superresolution.md.
 	$(RUN)thermocube sharpen train slope_net $(PAIRS) --out $(SHARPENING)/models/slope_net \
 	  --folds 5 --seed 1
+	for s in 2 3; do $(RUN)thermocube sharpen train slope_net $(PAIRS) \
+	  --out $(SHARPENING)/models/slope_net_$$s --folds 5 --seed $$s || exit 1; done
 	$(RUN)thermocube sharpen train docs/sharpening/sc_unet.toml $(PAIRS) \
 	  --out $(SHARPENING)/models/sc_unet --folds 3
 	for n in sif_sr1 sif_sr2; do $(RUN)thermocube sharpen train docs/sharpening/$$n.toml $(PAIRS) \
@@ -107,17 +112,16 @@ sharpening: .venv/.ready ## Train, choose and score sharpening on PAIRS and PATC
 	$(RUN)thermocube sharpen train-patches docs/sharpening/mr_unet.toml $(PATCHES) \
 	  --out $(SHARPENING)/models/mr_unet
 	$(RUN)thermocube sharpen held-out $(PAIRS) --out $(SHARPENING)/held-out $(SHARPENED) \
-	  --mean local_slope+slope_net --mean slope_net+sc_unet --mean local_slope+slope_net+sc_unet
+	  --mean local_slope+slope_net --mean slope_net+sc_unet --mean local_slope+slope_net+sc_unet \
+	  --mean $(THREE) --mean local_slope+$(THREE)
 	$(RUN)thermocube sharpen held-out $(PAIRS) --out $(SHARPENING)/patches --patches $(PATCHES) \
 	  --most 120 --method local_slope --method tsharp --method aatprk \
-	  --method "local_slope[cubic,spread,0.8]" --method "local_slope[line,interpolated,0.6]" \
+	  --method $(SETTINGS) --method "local_slope[line,interpolated,0.6]" \
 	  --model $(SHARPENING)/models/slope_net
 	$(RUN)thermocube sharpen evaluate $(PAIRS) --out $(SHARPENING)/evaluate --figures 1 \
-	  $(SHARPENED) --also "local_slope[cubic,spread,0.8]" \
-	  --also "local_slope[cubic,spread,0.8]-registered" \
-	  --also local_slope+slope_net --also local_slope+slope_net-registered \
-	  --also "local_slope[cubic,spread,0.8]-aligned" $(foreach n,local_slope slope_net \
-	  local_slope+slope_net sc_unet sif_sr1 sif_sr2,--also $(n)-aligned)
+	  $(SHARPENED) $(foreach n,$(SETTINGS) local_slope+slope_net $(THREE) \
+	  local_slope+$(THREE),--also $(n) --also $(n)-aligned --also $(n)-registered) \
+	  $(foreach n,local_slope slope_net sc_unet sif_sr1 sif_sr2,--also $(n)-aligned)
 	$(RUN)python benchmarks/sharpen_page.py $(SHARPENING) docs/superresolution.md
 
 lint: .venv/.ready ## Check style and formatting.

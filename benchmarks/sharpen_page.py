@@ -137,6 +137,7 @@ def _short(study: Path) -> str:
     roles = {
         choice["chosen"]: "chosen without ASTER: least RMSE held out",
         choice["most_alike"]: "chosen without ASTER: greatest SSIM held out",
+        "slope_net": "one of its networks alone",
         SETTINGS_CHOSEN: "local slope with the settings chosen without ASTER",
         "local_slope": "default, its author had seen scores",
     }
